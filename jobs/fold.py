@@ -1,0 +1,33 @@
+"""Train one task of a run: ``python jobs/fold.py RUN --task 3``."""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the msbatch beside this script is the one that runs
+
+from msbatch.errors import MsbatchError
+from msbatch.layout import RunDir
+from msbatch.logs import configure
+
+
+def main() -> int:
+    """Run the task that the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path, help="the run's folder")
+    parser.add_argument("--task", type=int, required=True, help="the task's number in the plan")
+    given = parser.parse_args()
+    configure()
+    from msbatch.training.task import run_task
+
+    try:
+        run_task(RunDir(given.run), given.task)
+    except MsbatchError as error:
+        logging.getLogger("msbatch").error("%s", error)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

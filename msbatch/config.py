@@ -1,0 +1,206 @@
+"""The settings of a study: their names, meaning, defaults and limits."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from msbatch.errors import MsbatchError
+
+SHORT_NAMES = {
+    "swin": "swin_tiny_patch4_window7_224",
+    "convnext": "convnext_tiny",
+    "vit": "vit_small_patch16_224",
+    "efficientnet": "efficientnet_b0",
+}
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A table of the settings file: immutable, and it refuses keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PathSettings(Section):
+    """Where things are."""
+
+    store: Path = Field(Path("cohort.h5"), description="the packed cohort")
+    runs: Path = Field(Path("runs"), description="the folder that holds every run")
+
+
+class PackSettings(Section):
+    """How images become a store."""
+
+    size: int = Field(128, ge=16, le=1024, description="height and width of a stored cell, in pixels")
+    fit: Literal["pad", "crop", "resize"] = Field("pad", description="how an image of another size meets the canvas")
+
+
+class PlanSettings(Section):
+    """What is trained."""
+
+    backbones: tuple[str, ...] = Field(("resnet50",), min_length=1, description="timm names or short names")
+    seed: int = Field(0, ge=0, lt=2**31, description="of folds, sampling, augmentation and initial weights")
+    val_patients: int | None = Field(None, ge=0, description="inner validation patients per fold; left out: 2, or 4 from 16 patients on")
+
+
+class TrainingSettings(Section):
+    """The recipe; one and the same on a laptop and on a cluster."""
+
+    batch_size: int = Field(32, ge=2, description="images per optimiser step, over all processes together")
+    head_steps: int = Field(40, ge=0, description="optimiser steps that train the new head alone")
+    steps: int = Field(320, ge=1, description="optimiser steps that train every layer, after those of the head")
+    eval_every: int = Field(40, ge=1, description="optimiser steps between validations and checkpoints")
+    patience: int = Field(4, ge=1, description="validations without improvement before training stops")
+    head_lr: float = Field(3e-3, gt=0, description="peak learning rate of the head while it trains alone")
+    lr: float = Field(5e-4, gt=0, description="peak learning rate of the top layer")
+    layer_decay: float = Field(0.8, gt=0, le=1, description="factor on the learning rate per layer group below the head")
+    weight_decay: float = Field(0.05, ge=0, description="decoupled weight decay of AdamW")
+    warmup_fraction: Fraction = Field(0.1, description="part of a phase over which its learning rate rises")
+    label_smoothing: float = Field(0.1, ge=0, lt=0.5, description="probability moved to the other class")
+    drop_rate: Fraction = Field(0.1, description="dropout before the head")
+    drop_path: Fraction = Field(0.1, description="stochastic depth")
+    ema_decay: float = Field(0.98, ge=0, lt=1, description="of the averaged weights that are validated and kept; 0: none")
+    clip_norm: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    tta: bool = Field(True, description="mean logit over the 8 flips and quarter turns of a cell, at evaluation")
+    input_px: int | None = Field(None, ge=16, le=1024, description="side of the network's input; left out: the store's, or what the network was built for")
+    precision: Literal["auto", "fp32", "fp64", "bf16", "fp16"] = Field(
+        "auto", description="auto: bf16 or fp16 on a GPU, fp32 on the CPU"
+    )
+
+
+class AugmentSettings(Section):
+    """Random changes to training cells."""
+
+    orientation: bool = Field(True, description="flips and quarter turns")
+    rotate_deg: float = Field(45, ge=0, le=180, description="largest free rotation")
+    scale: float = Field(0.1, ge=0, lt=1, description="largest relative change of size")
+    blur: Fraction = Field(0.1, description="probability of a mild blur")
+    brightness: float = Field(0.1, ge=0, le=1, description="largest relative change of brightness and contrast")
+    stain: float = Field(0.1, ge=0, le=1, description="largest relative change of hue and saturation")
+
+
+class WeightSettings(Section):
+    """Where a backbone starts."""
+
+    pretrained: bool = Field(True, description="start from pretrained weights")
+    dir: Path = Field(Path("weights"), description="holds <timm name>.safetensors or .pth")
+
+
+class ComputeSettings(Section):
+    """What a task may use; no part of a run's identity."""
+
+    device: Literal["cpu", "cuda"] = Field("cpu", description="a task planned for cuda never falls back to the CPU")
+    processes: int = Field(1, ge=1, le=64, description="processes of a task, one per GPU")
+    threads: int = Field(1, ge=1, le=256, description="CPU threads of a process")
+    workers: int = Field(0, ge=0, le=64, description="loader processes per process; results do not depend on it")
+
+
+class Settings(Section):
+    """All settings of a study."""
+
+    paths: PathSettings = PathSettings()
+    pack: PackSettings = PackSettings()
+    plan: PlanSettings = PlanSettings()
+    training: TrainingSettings = TrainingSettings()
+    augment: AugmentSettings = AugmentSettings()
+    weights: WeightSettings = WeightSettings()
+    compute: ComputeSettings = ComputeSettings()
+
+    def scientific(self) -> dict[str, Any]:
+        """Give the settings that can change a result, as JSON values: part of a run's identity."""
+        sections = self.model_dump(mode="json", include={"training", "augment"})
+        return {**sections, "pretrained": self.weights.pretrained}
+
+
+def load_settings(path: Path, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Settings:
+    """Read the settings file, if there is one, and lay flags over it.
+
+    Parameters
+    ----------
+    path : Path
+        A TOML file; defaults hold where it does not exist.
+    overrides : mapping, optional
+        Section to key to value; values that are None are left out.
+
+    Raises
+    ------
+    MsbatchError
+        For text that is not TOML, an unknown key (naming the nearest valid one) or a value out of range.
+    """
+    merged: dict[str, Any] = read_toml(path) if path.is_file() else {}
+    for section, values in (overrides or {}).items():
+        given = {key: value for key, value in values.items() if value is not None}
+        merged[section] = {**merged.get(section, {}), **given}
+    return parse_settings(merged, str(path))
+
+
+def parse_settings(values: Mapping[str, Any], source: str) -> Settings:
+    """Check raw settings.
+
+    Raises
+    ------
+    MsbatchError
+        For the first key or value that does not fit, naming it and `source`.
+    """
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise _explain(error, source) from None
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises
+    ------
+    MsbatchError
+        If it is not TOML; the message gives the line.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise MsbatchError(f"{path} cannot be read as TOML: {error}.") from None
+
+
+def to_toml(settings: Settings) -> str:
+    """Write settings as commented TOML, the text that `read_toml` reads back."""
+    lines: list[str] = []
+    for name, section in settings:
+        lines += [f"# {type(section).__doc__}", f"[{name}]"]
+        for key, field in type(section).model_fields.items():
+            value = section.model_dump(mode="json")[key]
+            text = f"{key} = {json.dumps(value)}" if value is not None else f"# {key} ="
+            lines.append(f"{text}  # {field.description}")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def full_name(backbone: str) -> str:
+    """Give timm's name for a short name; any other name stays as it is."""
+    return SHORT_NAMES.get(backbone, backbone)
+
+
+def _explain(error: ValidationError, source: str) -> MsbatchError:
+    first = error.errors()[0]
+    keys = [str(part) for part in first["loc"]]
+    dotted = ".".join(keys)
+    if first["type"] != "extra_forbidden":
+        return MsbatchError(f"{source}: {dotted}: {first['msg']} (it is {first['input']!r}).")
+    known = _known_keys(keys[:-1])
+    near = difflib.get_close_matches(keys[-1], known, n=1, cutoff=0)
+    return MsbatchError(f"{source}: there is no setting {dotted}.", f"The nearest is {near[0]}; all: {', '.join(known)}.")
+
+
+def _known_keys(section: list[str]) -> list[str]:
+    model: Any = Settings
+    for key in section:
+        model = model.model_fields[key].annotation
+    return list(model.model_fields)

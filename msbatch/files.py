@@ -1,0 +1,126 @@
+"""Files that are either whole or absent: atomic writing, hashing and JSON."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from msbatch.errors import MsbatchError
+
+PRIVATE_FILE = 0o600
+PRIVATE_DIR = 0o700
+
+
+def make_dir(path: Path) -> Path:
+    """Create a folder, and its missing parents, that only its owner can enter."""
+    path.mkdir(mode=PRIVATE_DIR, parents=True, exist_ok=True)
+    return path
+
+
+@contextmanager
+def atomic_path(target: Path, before_commit: Callable[[], None] | None = None) -> Iterator[Path]:
+    """Yield a temporary path beside `target`; move it into place once it is whole and on disk.
+
+    Parameters
+    ----------
+    target : Path
+        Where the finished file belongs. An existing file stays until the new one replaces it.
+    before_commit : callable, optional
+        Called just before the move; raising from it leaves the old file in place.
+
+    Yields
+    ------
+    Path
+        A fresh, empty file, readable by its owner only. It is removed when the block raises.
+
+    Raises
+    ------
+    OSError
+        As the file system gives it: no space left, read-only folder, ...
+    """
+    make_dir(target.parent)
+    temporary = target.with_name(f".{target.name}.tmp.{uuid.uuid4().hex}")
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, PRIVATE_FILE))
+    try:
+        yield temporary
+        sync(temporary)
+        if before_commit is not None:
+            before_commit()
+        temporary.replace(target)
+        sync(target.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Flush a file or a folder to disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove_temporary(folder: Path) -> None:
+    """Remove what a killed writer left in a folder."""
+    for leftover in folder.glob(".*.tmp.*"):
+        leftover.unlink(missing_ok=True)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def sha256_json(value: Any) -> str:
+    """SHA-256 of a JSON value, independent of the order of its keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_text(path: Path, text: str, before_commit: Callable[[], None] | None = None) -> None:
+    """Write a text file atomically, in UTF-8."""
+    with atomic_path(path, before_commit) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any, before_commit: Callable[[], None] | None = None) -> None:
+    """Write a JSON file atomically, indented for human readers."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n", before_commit)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises
+    ------
+    MsbatchError
+        If the file is missing or is not JSON; the message names it.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise MsbatchError(f"{path} does not exist.") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise MsbatchError(f"{path} cannot be read as JSON: {error}.") from None
+
+
+def write_csv(
+    path: Path,
+    header: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    before_commit: Callable[[], None] | None = None,
+) -> None:
+    """Write a table atomically, as UTF-8 CSV with one header line and Unix line ends."""
+    with atomic_path(path, before_commit) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)

@@ -1,0 +1,148 @@
+"""Every path of a run, owned by one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from msbatch.errors import MsbatchError
+
+RUNS = Path("runs")
+SETTINGS = Path("msbatch.toml")
+PACKAGE = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class TaskDir:
+    """The folder of one task: one backbone, one fold."""
+
+    root: Path
+
+    @property
+    def state(self) -> Path:
+        """How far the task is, as JSON."""
+        return self.root / "state.json"
+
+    @property
+    def attempts(self) -> Path:
+        """One empty file per attempt; the highest number owns the task."""
+        return self.root / "attempts"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The newest checkpoints and their hashes."""
+        return self.root / "checkpoints"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Event files of this task."""
+        return self.root / "tensorboard"
+
+    @property
+    def predictions(self) -> Path:
+        """One row per held-out cell."""
+        return self.root / "predictions.csv"
+
+    @property
+    def manifest(self) -> Path:
+        """What the predictions belong to, and their hash."""
+        return self.root / "predictions.json"
+
+    @property
+    def weights(self) -> Path:
+        """The weights that made the predictions."""
+        return self.root / "weights.safetensors"
+
+    @property
+    def log(self) -> Path:
+        """What the task printed, over all attempts."""
+        return self.root / "log"
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """The folder of one run: a plan and all that came of it."""
+
+    root: Path
+
+    @property
+    def plan(self) -> Path:
+        """The frozen plan, as JSON."""
+        return self.root / "plan.json"
+
+    @property
+    def settings(self) -> Path:
+        """The resolved settings, as TOML."""
+        return self.root / "settings.toml"
+
+    @property
+    def environment(self) -> Path:
+        """Versions of packages, Python and the project, as JSON."""
+        return self.root / "environment.json"
+
+    @property
+    def submissions(self) -> Path:
+        """One JSON line per submission."""
+        return self.root / "submissions.jsonl"
+
+    @property
+    def code(self) -> Path:
+        """The package and its job scripts as they were at submission."""
+        return self.root / "code"
+
+    @property
+    def jobs(self) -> Path:
+        """The launcher's own files."""
+        return self.root / "jobs"
+
+    @property
+    def tasks(self) -> Path:
+        """One folder per backbone, in it one per fold."""
+        return self.root / "tasks"
+
+    @property
+    def results(self) -> Path:
+        """Tables, recomputed from predictions."""
+        return self.root / "results"
+
+    def task(self, backbone: str, fold: int) -> TaskDir:
+        """Give the folder of one task; a backbone's slash or colon is no part of a path."""
+        return TaskDir(self.tasks / folder_name(backbone) / f"fold-{fold:02d}")
+
+
+def folder_name(backbone: str) -> str:
+    """Turn a backbone's name into one path component."""
+    return backbone.replace("/", "_").replace(":", "_")
+
+
+def find_run(run: Path | None, runs: Path = RUNS) -> RunDir:
+    """Give the named run, or else the newest one under `runs`.
+
+    Raises
+    ------
+    MsbatchError
+        If there is no such run.
+    """
+    if run is not None:
+        if not RunDir(run).plan.is_file():
+            raise MsbatchError(f"{run} is not a run: it has no plan.json.", f"Runs are folders under {runs}/.")
+        return RunDir(run)
+    found = list_runs(runs)
+    if not found:
+        raise MsbatchError(f"There is no run under {runs}/.", "Make one with: msbatch plan cohort.h5")
+    return found[-1]
+
+
+def list_runs(runs: Path = RUNS) -> list[RunDir]:
+    """List the runs under a folder, oldest first."""
+    plans = sorted(runs.glob("*/plan.json"), key=lambda path: (path.stat().st_mtime_ns, path.parent.name))
+    return [RunDir(path.parent) for path in plans]
+
+
+def data_dir(name: str) -> Path:
+    """Find a folder that ships beside the package: `jobs`, `slurm` or `containers`.
+
+    A wheel carries them inside the package; a checkout and a run's frozen code have them next to it.
+    """
+    inside = PACKAGE / "_data" / name
+    return inside if inside.is_dir() else PACKAGE.parent / name

@@ -1,0 +1,105 @@
+"""The predictions of one task: one row per held-out cell, and what they belong to."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msbatch.errors import MsbatchError
+from msbatch.files import read_json, sha256, write_csv, write_json
+from msbatch.layout import TaskDir
+
+HEADER = ("patient", "cell", "label", "logit", "probability")
+
+
+class PredictionsError(MsbatchError):
+    """A predictions file is missing, damaged, or belongs to something else."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predictions for the cells of one held-out patient.
+
+    Attributes
+    ----------
+    patient : str
+        The held-out patient.
+    labels : ndarray of uint8, shape (n,)
+        True class of each cell, in the order of the store.
+    logits : ndarray of float64, shape (n,)
+        Log odds of the positive class.
+    """
+
+    patient: str
+    labels: NDArray[np.uint8]
+    logits: NDArray[np.float64]
+
+    @property
+    def probabilities(self) -> NDArray[np.float64]:
+        """Probability of the positive class, shape (n,)."""
+        return np.exp(-np.logaddexp(0.0, -self.logits))
+
+
+def write_predictions(task: TaskDir, predictions: Predictions, identity: dict[str, Any], before_commit: Callable[[], None]) -> None:
+    """Write predictions and their manifest; the manifest comes last and makes them count.
+
+    Parameters
+    ----------
+    task : TaskDir
+        Where they go.
+    predictions : Predictions
+        Every held-out cell once.
+    identity : dict
+        Signature of the plan, backbone and fold: what `read_predictions` will compare.
+    before_commit : callable
+        Called before each file is moved into place; raising from it writes nothing.
+    """
+    columns = zip(predictions.labels.tolist(), predictions.logits.tolist(), predictions.probabilities.tolist(), strict=True)
+    rows = [
+        (predictions.patient, cell, label, repr(logit), repr(probability))
+        for cell, (label, logit, probability) in enumerate(columns)
+    ]
+    write_csv(task.predictions, HEADER, rows, before_commit)
+    write_json(task.manifest, {**identity, "cells": len(rows), "sha256": sha256(task.predictions)}, before_commit)
+
+
+def read_predictions(task: TaskDir, identity: dict[str, Any]) -> Predictions:
+    """Read a task's predictions and check them.
+
+    Raises
+    ------
+    PredictionsError
+        If they are missing, were changed, belong to another plan, backbone or fold, hold a cell twice
+        or not at all, or hold a number that is not finite; the message names the file.
+    """
+    if not task.predictions.is_file() or not task.manifest.is_file():
+        raise PredictionsError(f"{task.predictions} is missing.")
+    manifest = read_json(task.manifest)
+    for key, wanted in identity.items():
+        if manifest.get(key) != wanted:
+            raise PredictionsError(f"{task.predictions} belongs to another {key}: {manifest.get(key)}, not {wanted}.")
+    if sha256(task.predictions) != manifest.get("sha256"):
+        raise PredictionsError(f"{task.predictions} was changed after it was written.")
+    return _parse(task, manifest["cells"])
+
+
+def _parse(task: TaskDir, cells: int) -> Predictions:
+    with task.predictions.open(encoding="utf-8", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    try:
+        numbers = [int(row["cell"]) for row in rows]
+        labels = np.array([int(row["label"]) for row in rows], np.uint8)
+        logits = np.array([float(row["logit"]) for row in rows], np.float64)
+        patients = {row["patient"] for row in rows}
+    except (KeyError, TypeError, ValueError) as error:
+        raise PredictionsError(f"{task.predictions} is damaged: {error}.") from None
+    if numbers != list(range(cells)) or len(patients) != 1:
+        raise PredictionsError(f"{task.predictions} does not hold each of {cells} cells of one patient once.")
+    if not np.isfinite(logits).all() or not set(labels.tolist()) <= {0, 1}:
+        raise PredictionsError(f"{task.predictions} holds a number that is not finite or a label that is not 0 or 1.")
+    return Predictions(patients.pop(), labels, logits)

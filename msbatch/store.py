@@ -1,0 +1,154 @@
+"""The store: the format of a packed cohort, and how it is read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from msbatch.errors import MsbatchError
+from msbatch.files import sha256
+
+FORMAT = "msbatch-store"
+VERSION = 1
+
+PATIENTS = "patients"
+DATASETS = ("images", "labels", "digest", "extent", "features")
+
+
+class StoreError(MsbatchError):
+    """A file is not a store that this version can read."""
+
+
+class Store:
+    """A packed cohort, opened for reading; use it as a context manager.
+
+    Parameters
+    ----------
+    path : Path
+        An HDF5 file written by ``msbatch pack``.
+
+    Raises
+    ------
+    StoreError
+        If the file is missing, truncated, of another format or of another version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = _open(path)
+        self._check()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._file.close()
+
+    @property
+    def classes(self) -> tuple[str, str]:
+        """The negative class, then the positive one."""
+        negative, positive = json.loads(self._file.attrs["classes"])
+        return negative, positive
+
+    @property
+    def size(self) -> int:
+        """Height and width of a stored cell, in pixels."""
+        return int(self._file.attrs["size"])
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """How the cohort was packed."""
+        return dict(json.loads(self._file.attrs["settings"]))
+
+    @property
+    def patients(self) -> list[str]:
+        """Identifiers of all patients, sorted."""
+        return sorted(self._file[PATIENTS])
+
+    @property
+    def feature_names(self) -> list[str]:
+        """Names of the columns of `features`."""
+        return list(json.loads(self._file.attrs["features"]))
+
+    @property
+    def level(self) -> Literal["patient", "cell"]:
+        """Whether every patient has one label, or cells are labelled one by one."""
+        return "cell" if any(self.label(patient) is None for patient in self.patients) else "patient"
+
+    def label(self, patient: str) -> int | None:
+        """Give the class of all of a patient's cells: 0, 1, or None where they differ."""
+        found = np.unique(self.labels(patient))
+        return int(found[0]) if len(found) == 1 else None
+
+    def attributes(self, patient: str) -> dict[str, str]:
+        """Give a patient's further columns of the cohort table, such as sex and age; missing values are ''."""
+        values: Mapping[str, str] = json.loads(self._file[PATIENTS][patient].attrs["attributes"])
+        return dict(values)
+
+    def cells(self, patient: str) -> int:
+        """Count a patient's cells."""
+        return int(self._dataset(patient, "labels").shape[0])
+
+    def images(self, patient: str) -> NDArray[np.uint8]:
+        """Read a patient's cells, shape (n, S, S, 3), in one sequential pass."""
+        return np.asarray(self._dataset(patient, "images")[()], np.uint8)
+
+    def labels(self, patient: str) -> NDArray[np.uint8]:
+        """Read the class of each cell, shape (n,): 0 negative, 1 positive."""
+        return np.asarray(self._dataset(patient, "labels")[()], np.uint8)
+
+    def extents(self, patient: str) -> NDArray[np.uint16]:
+        """Read height and width of each image before fitting, in pixels, shape (n, 2)."""
+        return np.asarray(self._dataset(patient, "extent")[()], np.uint16)
+
+    def features(self, patient: str) -> NDArray[np.float32]:
+        """Read colour, size and shape of each cell, shape (n, k)."""
+        return np.asarray(self._dataset(patient, "features")[()], np.float32)
+
+    def _dataset(self, patient: str, name: str) -> h5py.Dataset:
+        return self._file[PATIENTS][patient][name]
+
+    def _check(self) -> None:
+        attributes = self._file.attrs
+        if attributes.get("format") != FORMAT or PATIENTS not in self._file:
+            self._refuse("it is not a store of msbatch", "Make one with: msbatch pack")
+        if attributes.get("version") != VERSION:
+            self._refuse(f"its version is {attributes.get('version')}, this msbatch reads {VERSION}", "Pack the images again.")
+        for patient, group in self._file[PATIENTS].items():
+            missing = [name for name in DATASETS if name not in group]
+            if missing:
+                self._refuse(f"patient {patient} lacks {', '.join(missing)}", "Pack the images again.")
+
+    def _refuse(self, reason: str, hint: str) -> None:
+        self._file.close()
+        raise StoreError(f"{self.path}: {reason}.", hint)
+
+
+def verify_store(path: Path, wanted_sha256: str) -> None:
+    """Check that a store is the one a plan was drawn from.
+
+    Raises
+    ------
+    StoreError
+        If the file is missing or its bytes differ.
+    """
+    if not path.is_file():
+        raise StoreError(f"{path} does not exist.", "The plan names it as its store: bring it back or draw a new plan.")
+    if sha256(path) != wanted_sha256:
+        raise StoreError(f"{path} was changed since the plan was drawn.", "Draw a new plan with: msbatch plan")
+
+
+def _open(path: Path) -> h5py.File:
+    if not path.is_file():
+        raise StoreError(f"{path} does not exist.", "Make a store with: msbatch pack IMAGES --table cohort.csv -o cohort.h5")
+    try:
+        return h5py.File(path, "r", locking=False)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be opened as HDF5, perhaps it is truncated: {error}.", "Pack the images again.") from None

@@ -1,0 +1,1 @@
+"""One task: training patients in, predictions for the held-out patient out."""

@@ -1,0 +1,138 @@
+"""Pretrained weights as local files, and the one command that fetches them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import timm
+import torch
+
+from msbatch.config import full_name
+from msbatch.errors import MsbatchError
+from msbatch.files import atomic_path, read_json, sha256, write_json
+
+MANIFEST = "manifest.json"
+SUFFIXES = (".safetensors", ".pth")
+
+
+def find_weights(folder: Path, backbone: str) -> Path:
+    """Find the file that holds a backbone's weights.
+
+    Raises
+    ------
+    MsbatchError
+        If there is none; the message names the paths looked for.
+    """
+    candidates = [folder / f"{backbone}{suffix}" for suffix in SUFFIXES]
+    for path in candidates:
+        if path.is_file():
+            return path
+    looked = " or ".join(str(path) for path in candidates)
+    raise MsbatchError(
+        f"There are no pretrained weights for {backbone}: looked for {looked}.",
+        f"Fetch them with: msbatch weights get {backbone} --dir {folder}; or train from scratch with --no-pretrained.",
+    )
+
+
+def load_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Read a state dict without running any code in it.
+
+    Raises
+    ------
+    MsbatchError
+        If the file is damaged, holds anything but tensors, or differs from the manifest beside it.
+    """
+    if _status(path, read_manifest(path.parent)) == "changed":
+        raise MsbatchError(f"{path} differs from {path.parent / MANIFEST}.", "Fetch it again with: msbatch weights get")
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch, pickle, zip and safetensors each have errors of their own
+        raise MsbatchError(f"{path} cannot be read as weights: {str(error).splitlines()[0]}.") from None
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise MsbatchError(f"{path} is not a state dict: it holds something other than tensors.")
+    return state
+
+
+def get(name: str, folder: Path) -> Path:
+    """Fetch a backbone's weights through the hub's own client; the one function that uses the network.
+
+    Parameters
+    ----------
+    name : str
+        A timm name or a short name.
+    folder : Path
+        Where ``<timm name>.safetensors`` and its entry in the manifest are written.
+
+    Raises
+    ------
+    MsbatchError
+        If the name is unknown or the hub does not give the file.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    backbone = full_name(name)
+    config = timm.get_pretrained_cfg(backbone) if timm.is_model(backbone) else None
+    if config is None or not config.hf_hub_id:
+        raise MsbatchError(f"timm knows no pretrained weights for {backbone}.", "Look a name up with timm.list_models(pretrained=True).")
+    target = folder / f"{backbone}.safetensors"
+    try:
+        with atomic_path(target) as temporary:
+            fetched = hf_hub_download(config.hf_hub_id, "model.safetensors", local_dir=f"{temporary}.download")
+            Path(fetched).replace(temporary)
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise MsbatchError(f"{config.hf_hub_id} could not be fetched: {str(error).splitlines()[0]}") from None
+    finally:
+        _remove_downloads(folder)
+    _record(target, config.hf_hub_id)
+    return target
+
+
+def list_weights(folder: Path) -> list[dict[str, Any]]:
+    """List the weight files of a folder: file, backbone, bytes, and whether the manifest knows them."""
+    manifest = read_manifest(folder)
+    return [
+        {"file": path.name, "backbone": path.stem, "bytes": path.stat().st_size, "listed": path.name in manifest}
+        for path in sorted(folder.glob("*"))
+        if path.suffix in SUFFIXES
+    ]
+
+
+def check(folder: Path) -> list[dict[str, Any]]:
+    """Compare every weight file with the manifest: status is ok, changed, missing or unlisted."""
+    manifest = read_manifest(folder)
+    names = sorted({*manifest, *(entry["file"] for entry in list_weights(folder))})
+    return [{"file": name, "status": _status(folder / name, manifest)} for name in names]
+
+
+def read_manifest(folder: Path) -> dict[str, dict[str, str]]:
+    """Read the manifest of a weights folder: file name to its SHA-256 and source; empty where there is none."""
+    path = folder / MANIFEST
+    return dict(read_json(path)) if path.is_file() else {}
+
+
+def _status(path: Path, manifest: dict[str, dict[str, str]]) -> str:
+    if not path.is_file():
+        return "missing"
+    if path.name not in manifest:
+        return "unlisted"
+    return "ok" if sha256(path) == manifest[path.name]["sha256"] else "changed"
+
+
+def _record(path: Path, source: str) -> None:
+    manifest = read_manifest(path.parent)
+    manifest[path.name] = {"sha256": sha256(path), "source": source}
+    write_json(path.parent / MANIFEST, manifest)
+
+
+def _remove_downloads(folder: Path) -> None:
+    import shutil
+
+    for leftover in folder.glob(".*.download"):
+        shutil.rmtree(leftover)
+
+
