@@ -83,7 +83,12 @@ def build_model(backbone: str, store_px: int, settings: dict[str, Any], weights_
     input_px = _input_px(backbone, store_px, training["input_px"])
     if _fixed_px(backbone) not in (None, input_px):
         options["img_size"] = input_px
-    model = Classifier(_create(backbone, {**options, "drop_path_rate": training["drop_path"]}), input_px)
+    options["drop_path_rate"] = training["drop_path"]
+    with torch.random.fork_rng():
+        untrained = _create(backbone, {**options, "pretrained": False, "pretrained_cfg_overlay": None})
+    model = Classifier(_create(backbone, options), input_px)
+    if settings["pretrained"]:
+        _check_loaded(model, untrained, backbone)
     for parameter in model.head.parameters():
         nn.init.zeros_(parameter)  # every cell starts at even odds, whatever the scale of the backbone's features
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
@@ -110,6 +115,15 @@ def _create(backbone: str, options: dict[str, Any]) -> nn.Module:
     except RuntimeError as error:
         raise MsbatchError(f"The weights do not fit {backbone}: {str(error).splitlines()[0]}.") from None
     return model
+
+
+def _check_loaded(model: Classifier, untrained: nn.Module, backbone: str) -> None:
+    # timm only warns about names it cannot place: a layer that still has its initial values was not loaded.
+    initial = untrained.state_dict()
+    head = {id(parameter) for parameter in model.head.parameters()}
+    for name, parameter in model.backbone.named_parameters():
+        if parameter.ndim > 1 and id(parameter) not in head and torch.equal(parameter, initial[name]):
+            raise MsbatchError(f"The weights do not fit {backbone}: they have none for {name}.")
 
 
 def _fixed_px(backbone: str) -> int | None:

@@ -1,0 +1,1 @@
+"""From the tasks of a plan to processes that run them."""

@@ -1,0 +1,42 @@
+"""A small packed cohort and runs on it, for the tests of the training stage."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from msbatch.cohort.folds import draw_plan
+from msbatch.cohort.pack import PackOptions, pack
+from msbatch.cohort.synth import draw_cohort
+from msbatch.config import parse_settings
+from msbatch.layout import RunDir
+from msbatch.plan import save_plan
+
+TINY = {"batch_size": 8, "steps": 20, "lr": 1e-3, "input_px": 32, "tta": False}
+
+MakeRun = Callable[..., RunDir]
+
+
+@pytest.fixture(scope="session")
+def store_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cohort")
+    table = draw_cohort(folder, patients=6, cells=8, seed=1)
+    pack(folder / "images", table, folder / "cohort.h5", PackOptions(size_px=32, workers=1))
+    return folder / "cohort.h5"
+
+
+@pytest.fixture
+def make_run(store_path: Path, tmp_path: Path) -> MakeRun:
+    def make(name: str, backbone: str = "test_vit", compute: dict[str, Any] | None = None, **training: Any) -> RunDir:
+        values = {
+            "plan": {"backbones": [backbone], "seed": 3},
+            "training": {**TINY, **training},
+            "weights": {"pretrained": False, "dir": str(tmp_path / "weights")},
+            "compute": compute or {},
+        }
+        run = RunDir(tmp_path / name)
+        save_plan(run.plan, draw_plan(store_path, parse_settings(values, "test")))
+        return run
+
+    return make
