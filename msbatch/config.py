@@ -48,7 +48,9 @@ class PlanSettings(Section):
 
     backbones: tuple[str, ...] = Field(("resnet50",), min_length=1, description="timm names or short names")
     seed: int = Field(0, ge=0, lt=2**31, description="of folds, sampling, augmentation and initial weights")
-    val_patients: int | None = Field(None, ge=0, description="inner validation patients per fold; left out: 2, or 4 from 16 patients on")
+    val_patients: int | None = Field(
+        None, ge=0, description="inner validation patients per fold; left out: 2, or 4 from 16 patients on"
+    )
 
 
 class TrainingSettings(Section):
@@ -56,21 +58,30 @@ class TrainingSettings(Section):
 
     batch_size: int = Field(32, ge=2, description="images per optimiser step, over all processes together")
     head_steps: int = Field(40, ge=0, description="optimiser steps that train the new head alone")
-    steps: int = Field(320, ge=1, description="optimiser steps that train every layer, after those of the head")
+    steps: int = Field(200, ge=1, description="optimiser steps that train every layer, after those of the head")
     eval_every: int = Field(40, ge=1, description="optimiser steps between validations and checkpoints")
     patience: int = Field(4, ge=1, description="validations without improvement before training stops")
     head_lr: float = Field(3e-3, gt=0, description="peak learning rate of the head while it trains alone")
-    lr: float = Field(5e-4, gt=0, description="peak learning rate of the top layer")
-    layer_decay: float = Field(0.8, gt=0, le=1, description="factor on the learning rate per layer group below the head")
+    lr: float = Field(1e-3, gt=0, description="peak learning rate of the top layer")
+    layer_decay: float = Field(
+        0.9, gt=0, le=1, description="factor on the learning rate per layer group below the head"
+    )
     weight_decay: float = Field(0.05, ge=0, description="decoupled weight decay of AdamW")
     warmup_fraction: Fraction = Field(0.1, description="part of a phase over which its learning rate rises")
-    label_smoothing: float = Field(0.1, ge=0, lt=0.5, description="probability moved to the other class")
+    label_smoothing: float = Field(0.05, ge=0, lt=0.5, description="probability moved to the other class")
     drop_rate: Fraction = Field(0.1, description="dropout before the head")
     drop_path: Fraction = Field(0.1, description="stochastic depth")
-    ema_decay: float = Field(0.98, ge=0, lt=1, description="of the averaged weights that are validated and kept; 0: none")
+    ema_decay: float = Field(
+        0.98, ge=0, lt=1, description="of the averaged weights that are validated and kept; 0: none"
+    )
     clip_norm: float = Field(1.0, gt=0, description="largest norm of the gradient")
     tta: bool = Field(True, description="mean logit over the 8 flips and quarter turns of a cell, at evaluation")
-    input_px: int | None = Field(None, ge=16, le=1024, description="side of the network's input; left out: the store's, or what the network was built for")
+    input_px: int | None = Field(
+        None,
+        ge=16,
+        le=1024,
+        description="side of the network's input; left out: the store's, or what the network was built for",
+    )
     precision: Literal["auto", "fp32", "fp64", "bf16", "fp16"] = Field(
         "auto", description="auto: bf16 or fp16 on a GPU, fp32 on the CPU"
     )
@@ -196,7 +207,9 @@ def _explain(error: ValidationError, source: str) -> MsbatchError:
         return MsbatchError(f"{source}: {dotted}: {first['msg']} (it is {first['input']!r}).")
     known = _known_keys(keys[:-1])
     near = difflib.get_close_matches(keys[-1], known, n=1, cutoff=0)
-    return MsbatchError(f"{source}: there is no setting {dotted}.", f"The nearest is {near[0]}; all: {', '.join(known)}.")
+    return MsbatchError(
+        f"{source}: there is no setting {dotted}.", f"The nearest is {near[0]}; all: {', '.join(known)}."
+    )
 
 
 def _known_keys(section: list[str]) -> list[str]:

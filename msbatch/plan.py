@@ -13,8 +13,6 @@ from msbatch.config import ComputeSettings
 from msbatch.errors import MsbatchError
 from msbatch.files import read_json, sha256_json, write_json
 
-VERSION = 1
-
 
 class Record(BaseModel):
     """A part of the plan: immutable, and it refuses keys it does not know."""
@@ -61,7 +59,7 @@ class StoreRecord(Record):
 class Plan(Record):
     """Folds, tasks and settings of a run."""
 
-    version: Literal[1] = VERSION
+    version: Literal[1] = 1
     store: StoreRecord
     classes: tuple[str, str] = Field(description="the negative class, then the positive one")
     level: Literal["patient", "cell"] = Field(description="what carries the label")
@@ -82,7 +80,9 @@ class Plan(Record):
             if fold.number != position or strangers:
                 raise ValueError(f"fold {fold.number} is out of order or names a patient that no fold holds out")
         known = {(task.backbone, task.fold) for task in self.tasks}
-        if len(known) != len(self.tasks) or any(t.fold >= len(self.folds) or t.index != i for i, t in enumerate(self.tasks)):
+        if len(known) != len(self.tasks) or any(
+            t.fold >= len(self.folds) or t.index != i for i, t in enumerate(self.tasks)
+        ):
             raise ValueError("tasks must be numbered from 0, each backbone and fold once")
         return self
 
@@ -123,4 +123,6 @@ def load_plan(path: Path) -> Plan:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise MsbatchError(f"{path}: {where}{': ' if where else ''}{first['msg']}.", "Draw a new plan with: msbatch plan") from None
+        raise MsbatchError(
+            f"{path}: {where}{': ' if where else ''}{first['msg']}.", "Draw a new plan with: msbatch plan"
+        ) from None

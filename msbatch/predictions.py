@@ -45,7 +45,9 @@ class Predictions:
         return np.exp(-np.logaddexp(0.0, -self.logits))
 
 
-def write_predictions(task: TaskDir, predictions: Predictions, identity: dict[str, Any], before_commit: Callable[[], None]) -> None:
+def write_predictions(
+    task: TaskDir, predictions: Predictions, identity: dict[str, Any], before_commit: Callable[[], None]
+) -> None:
     """Write predictions and their manifest; the manifest comes last and makes them count.
 
     Parameters
@@ -59,7 +61,9 @@ def write_predictions(task: TaskDir, predictions: Predictions, identity: dict[st
     before_commit : callable
         Called before each file is moved into place; raising from it writes nothing.
     """
-    columns = zip(predictions.labels.tolist(), predictions.logits.tolist(), predictions.probabilities.tolist(), strict=True)
+    columns = zip(
+        predictions.labels.tolist(), predictions.logits.tolist(), predictions.probabilities.tolist(), strict=True
+    )
     rows = [
         (predictions.patient, cell, label, repr(logit), repr(probability))
         for cell, (label, logit, probability) in enumerate(columns)

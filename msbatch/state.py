@@ -96,4 +96,6 @@ def read_state(task: TaskDir) -> TaskState:
     try:
         return TaskState.model_validate(read_json(task.state))
     except ValidationError as error:
-        raise MsbatchError(f"{task.state} is damaged: {error.errors()[0]['msg']}.", "Delete it; the task resumes from its checkpoint.") from None
+        raise MsbatchError(
+            f"{task.state} is damaged: {error.errors()[0]['msg']}.", "Delete it; the task resumes from its checkpoint."
+        ) from None

@@ -48,7 +48,9 @@ class Store:
     def __enter__(self) -> Store:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._file.close()
 
     @property
@@ -120,11 +122,15 @@ class Store:
         if attributes.get("format") != FORMAT or PATIENTS not in self._file:
             self._refuse("it is not a store of msbatch", "Make one with: msbatch pack")
         if attributes.get("version") != VERSION:
-            self._refuse(f"its version is {attributes.get('version')}, this msbatch reads {VERSION}", "Pack the images again.")
+            self._refuse(
+                f"its version is {attributes.get('version')}, this msbatch reads {VERSION}", "Pack the images again."
+            )
         for patient, group in self._file[PATIENTS].items():
             missing = [name for name in DATASETS if name not in group]
             if missing:
                 self._refuse(f"patient {patient} lacks {', '.join(missing)}", "Pack the images again.")
+            if len({group[name].shape[:1] for name in DATASETS}) > 1:
+                self._refuse(f"patient {patient} has datasets of different lengths", "Pack the images again.")
 
     def _refuse(self, reason: str, hint: str) -> None:
         self._file.close()
@@ -147,8 +153,12 @@ def verify_store(path: Path, wanted_sha256: str) -> None:
 
 def _open(path: Path) -> h5py.File:
     if not path.is_file():
-        raise StoreError(f"{path} does not exist.", "Make a store with: msbatch pack IMAGES --table cohort.csv -o cohort.h5")
+        raise StoreError(
+            f"{path} does not exist.", "Make a store with: msbatch pack IMAGES --table cohort.csv -o cohort.h5"
+        )
     try:
         return h5py.File(path, "r", locking=False)
     except OSError as error:
-        raise StoreError(f"{path} cannot be opened as HDF5, perhaps it is truncated: {error}.", "Pack the images again.") from None
+        raise StoreError(
+            f"{path} cannot be opened as HDF5, perhaps it is truncated: {error}.", "Pack the images again."
+        ) from None

@@ -1,74 +1,121 @@
-"""What a person sees: progress with a rate and time left on a terminal, plain lines in a log."""
+"""What a command shows while it works: live on a terminal, plain lines in a log."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-LINE_EVERY_S = 10.0
+LOG_EVERY_S = 10.0
+
+Advance = Callable[[int], None]
 
 
 def make_console(stderr: bool = False) -> Console:
-    """Make a console: 100 columns in a log, the window's width on a terminal."""
-    console = Console(stderr=stderr, highlight=False)
-    return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=100)
+    """Give the console that every command prints to; names of files stay as they are, without markup."""
+    console = Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = 160  # a log wraps nothing
+    return console
 
 
-class RateColumn(ProgressColumn):
-    """Units per second."""
+class Rate(ProgressColumn):
+    """How many units are done per second."""
 
     def __init__(self, unit: str) -> None:
         super().__init__()
-        self._unit = unit
+        self.unit = unit
 
-    def render(self, task: object) -> Text:
-        """Show the speed of a task, or nothing before there is one."""
-        speed = getattr(task, "finished_speed", None) or getattr(task, "speed", None)
-        return Text(f"{speed:,.0f} {self._unit}/s" if speed else "")
+    def render(self, task: Task) -> Text:
+        """Write the mean rate of the last moments."""
+        return Text(f"{task.speed:.1f} {self.unit}/s" if task.speed else "")
+
+
+class Meter:
+    """Progress as text, for a log.
+
+    Parameters
+    ----------
+    label : str
+        What is going on.
+    total : int
+        Units in all.
+    unit : str
+        Plural name of a unit.
+    """
+
+    def __init__(self, label: str, total: int, unit: str) -> None:
+        self.label = label
+        self.total = total
+        self.unit = unit
+        self.done = 0
+        self._started = time.monotonic()
+
+    def line(self) -> str:
+        """Say what is done, how fast, and how long the rest will take."""
+        spent = time.monotonic() - self._started
+        counted = f"{self.label}: {self.done} of {self.total} {self.unit}"
+        if not self.done or spent <= 0:
+            return counted
+        rate = self.done / spent
+        left = "" if self.done >= self.total else f", {clock((self.total - self.done) / rate)} left"
+        return f"{counted}, {rate:.1f} {self.unit}/s{left}"
 
 
 @contextmanager
-def progress(label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-    """Show how far a loop is; yields the function that moves it on by n units.
+def progress(label: str, total: int, unit: str, console: Console | None = None) -> Iterator[Advance]:
+    """Show progress on standard error while the block runs.
 
-    On a terminal this is a bar; elsewhere a line at most every ten seconds, so that logs stay readable.
+    Parameters
+    ----------
+    label : str
+        What is going on.
+    total : int
+        Units in all.
+    unit : str
+        Plural name of a unit.
+    console : Console, optional
+        Where to show it.
+
+    Yields
+    ------
+    callable
+        To be called with the number of units just done.
     """
-    console = make_console(stderr=True)
-    if not console.is_terminal:
-        yield _Lines(console, label, total, unit).advance
-        return
-    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), RateColumn(unit), TimeRemainingColumn()]
-    with Progress(*columns, console=console, transient=True) as bar:
-        shown = bar.add_task(label, total=total)
-        yield lambda n: bar.advance(shown, n)
+    console = console or make_console(stderr=True)
+    with (_bar if console.is_terminal else _lines)(label, total, unit, console) as advance:
+        yield advance
 
 
-class _Lines:
-    def __init__(self, console: Console, label: str, total: int, unit: str) -> None:
-        self._console, self._label, self._total, self._unit = console, label, total, unit
-        self._done = 0
-        self._started = self._shown = time.monotonic()
-
-    def advance(self, n: int) -> None:
-        self._done += n
-        now = time.monotonic()
-        if now - self._shown < LINE_EVERY_S:
-            return
-        self._shown = now
-        rate = self._done / (now - self._started)
-        left = duration((self._total - self._done) / rate)
-        self._console.print(f"{self._label}: {self._done}/{self._total}, {rate:,.0f} {self._unit}/s, {left} left")
+def clock(seconds: float) -> str:
+    """Write a duration as h:mm:ss."""
+    return str(timedelta(seconds=round(seconds)))
 
 
-def duration(seconds: float) -> str:
-    """Write a duration as people say it: 45 s, 3 min, 2 h 05 min."""
-    whole = round(seconds)
-    if whole < 90:
-        return f"{whole} s"
-    minutes = round(whole / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+@contextmanager
+def _bar(label: str, total: int, unit: str, console: Console) -> Iterator[Advance]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(unit), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda units: bar.advance(task, units)
+
+
+@contextmanager
+def _lines(label: str, total: int, unit: str, console: Console) -> Iterator[Advance]:
+    meter = Meter(label, total, unit)
+    printed = time.monotonic()
+
+    def advance(units: int) -> None:
+        nonlocal printed
+        meter.done += units
+        if time.monotonic() - printed >= LOG_EVERY_S:
+            printed = time.monotonic()
+            console.print(meter.line())
+
+    yield advance
+    console.print(meter.line())

@@ -44,11 +44,11 @@ Shell completion: eval "$(_MSBATCH_COMPLETE=bash_source msbatch)"
 class Verbs(click.Group):
     """Commands that are imported when they are asked for, in the order of a study."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Give all names, in the order of a study."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """Import the module of one command."""
         if cmd_name not in COMMANDS:
             return None

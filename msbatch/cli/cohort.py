@@ -40,10 +40,14 @@ def init() -> None:
 @click.option("--path", help="Column of image paths; without one, images lie under IMAGES/<patient>/.")
 @click.option("--positive", help="The label of the positive class.")
 @click.option("--negative", help="The label of the negative class; rows of any other label are left out.")
-@click.option("--label-per", type=click.Choice(["auto", "patient", "cell"]), default="auto", help="What carries the label.")
+@click.option(
+    "--label-per", type=click.Choice(["auto", "patient", "cell"]), default="auto", help="What carries the label."
+)
 @click.option("--size", type=int, help="Height and width of a stored cell, in pixels.  [default: 128]")
 @click.option("--fit", type=click.Choice(["pad", "crop", "resize"]), help="How images meet the canvas.  [default: pad]")
-@click.option("--workers", type=click.IntRange(1), default=lambda: len(os.sched_getaffinity(0)), help="Decoding processes.")
+@click.option(
+    "--workers", type=click.IntRange(1), default=lambda: len(os.sched_getaffinity(0)), help="Decoding processes."
+)
 @click.option("--strict", is_flag=True, help="Fail on the first unusable image instead of listing it.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing store.")
 def pack(images: Path, table: Path, output: Path, **given: Any) -> None:
@@ -55,15 +59,15 @@ def pack(images: Path, table: Path, output: Path, **given: Any) -> None:
     """
     from msbatch.cohort.pack import PackOptions
     from msbatch.cohort.pack import pack as pack_cohort
+    from msbatch.cohort.table import Columns
     from msbatch.config import load_settings
     from msbatch.layout import SETTINGS
-    from msbatch.terminal import progress
 
     chosen = load_settings(SETTINGS, {"pack": {"size": given.pop("size"), "fit": given.pop("fit")}}).pack
-    options = PackOptions(size_px=chosen.size, fit=chosen.fit, label_level=given.pop("label_per"), **given)
-    with progress("packing", 0, "images") as advance:
-        report = pack_cohort(images, table, output, options, advance)
-    click.echo(report.text())
+    names = ("patient", "label", "path", "positive", "negative")
+    columns = Columns(**{name: given.pop(name) for name in names}, label_level=given.pop("label_per"))
+    options = PackOptions(columns, size_px=chosen.size, fit=chosen.fit, **given)
+    click.echo(pack_cohort(images, table, output, options).text())
 
 
 @click.command()

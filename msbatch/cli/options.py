@@ -17,7 +17,7 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON inste
 run_argument = click.argument("run", required=False, type=PATH)
 
 
-class CommaList(click.ParamType):
+class CommaList(click.ParamType[Any]):
     """Words separated by commas."""
 
     name = "A,B"
@@ -47,7 +47,9 @@ class NumberList(CommaList):
 
 STUDY_OPTIONS = (
     click.argument("store", required=False, type=PATH),
-    click.option("--backbones", type=CommaList(), help="timm names or short names: swin, resnet50, convnext, vit, efficientnet."),
+    click.option(
+        "--backbones", type=CommaList(), help="timm names or short names: swin, resnet50, convnext, vit, efficientnet."
+    ),
     click.option("--seed", type=int, help="Of folds, sampling, augmentation and initial weights."),
     click.option("--val-patients", type=int, help="Inner validation patients per fold."),
     click.option("--weights", type=PATH, help="Folder of pretrained weights."),
@@ -56,7 +58,9 @@ STUDY_OPTIONS = (
     click.option("--processes", type=int, help="Processes per task, one per GPU."),
     click.option("--threads", type=int, help="CPU threads per process."),
     click.option("--workers", type=int, help="Loader processes per process."),
-    click.option("--precision", type=click.Choice(["auto", "fp32", "fp64", "bf16", "fp16"]), help="Arithmetic of training."),
+    click.option(
+        "--precision", type=click.Choice(["auto", "fp32", "fp64", "bf16", "fp16"]), help="Arithmetic of training."
+    ),
     click.option("--new", is_flag=True, help="Make a new run even where one of the same settings exists."),
 )
 

@@ -60,7 +60,9 @@ def reduce(run: Path | None, allow_partial: bool, as_json: bool) -> None:
 
     found = find_run(run)
     if not show_reduction(found, as_json) and not allow_partial:
-        raise IncompleteError("Folds are missing, so every total is partial.", "Train them with: msbatch submit --local")
+        raise IncompleteError(
+            "Folds are missing, so every total is partial.", "Train them with: msbatch submit --local"
+        )
 
 
 @click.command()
@@ -78,7 +80,17 @@ def tensorboard(run: Path | None, port: int) -> None:
     folder = find_run(run).tasks
     click.echo(f"http://127.0.0.1:{port}  (from elsewhere: ssh -L {port}:127.0.0.1:{port} <this machine>)")
     click.echo("TensorBoard asks nobody for a password: it listens on this machine's loopback only.")
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--host", "127.0.0.1", "--port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "tensorboard.main",
+        "--logdir",
+        str(folder),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
     sys.stdout.flush()
     os.execv(sys.executable, command)  # noqa: S606
 

@@ -45,7 +45,9 @@ def plan(as_json: bool, **given: Any) -> None:
 @click.option("--jobs", type=click.IntRange(1), help="Tasks at once.  [default: cores / (threads x processes)]")
 @click.option("--folds", type=NumberList(), help="Only these fold numbers.")
 @click.option("--dry-run", is_flag=True, help="Show folds and balance; write nothing, run nothing.")
-def submit(run: Path | None, local: bool, jobs: int | None, folds: list[int] | None, dry_run: bool, **given: Any) -> None:
+def submit(
+    run: Path | None, local: bool, jobs: int | None, folds: list[int] | None, dry_run: bool, **given: Any
+) -> None:
     """Train every fold with every backbone, then reduce. The same command resumes what was stopped.
 
     \b
@@ -96,7 +98,9 @@ def _run_and_reduce(run: RunDir, folds: Sequence[int] | None, jobs: int | None) 
     click.echo(f"\nTables:      {run.results}\nTensorBoard: msbatch tensorboard {run.root}")
     if failed:
         names = "\n".join(f"  {task.backbone} fold {task.fold:02d}: {task.reason.splitlines()[0]}" for task in failed)
-        raise IncompleteError(f"{len(failed)} of {len(tasks)} tasks failed:\n{names}", "The same command tries them again.")
+        raise IncompleteError(
+            f"{len(failed)} of {len(tasks)} tasks failed:\n{names}", "The same command tries them again."
+        )
     if not complete:
         raise IncompleteError("Some folds have no predictions yet, so every total is partial.")
 

@@ -21,7 +21,9 @@ def plan_table(plan: Plan) -> Table:
         validation = ", ".join(fold.validation) or "none"
         early = "" if fold.early_stopping else " (no early stopping)"
         cells = [_share(training, name) for name in names]
-        table.add_row(f"{fold.number:02d}", fold.held_out, _classes(fold.counts["held_out"], names), validation + early, *cells)
+        table.add_row(
+            f"{fold.number:02d}", fold.held_out, _classes(fold.counts["held_out"], names), validation + early, *cells
+        )
     return table
 
 

@@ -9,7 +9,9 @@ import click
 from msbatch.cli.options import PATH
 from msbatch.errors import MsbatchError
 
-folder_option = click.option("--dir", "folder", type=PATH, default=Path("weights"), show_default=True, help="The weights folder.")
+folder_option = click.option(
+    "--dir", "folder", type=PATH, default=Path("weights"), show_default=True, help="The weights folder."
+)
 
 
 @click.group()

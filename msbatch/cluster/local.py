@@ -112,6 +112,11 @@ def _outcome(run: RunDir, task: Task) -> TaskStatus:
 
 
 def _record(run: RunDir, indices: list[int], code: str) -> None:
-    line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "where": "local", "tasks": indices, "code_sha256": code}
+    line = {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "where": "local",
+        "tasks": indices,
+        "code_sha256": code,
+    }
     with open(os.open(run.submissions, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a") as out:  # noqa: PTH123
         out.write(json.dumps(line) + "\n")

@@ -9,7 +9,7 @@ from types import TracebackType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from msbatch.cluster.status import TaskStatus
-from msbatch.terminal import duration, make_console
+from msbatch.terminal import clock, make_console
 
 
 class Watch:
@@ -27,7 +27,12 @@ class Watch:
         self._ended = 0
         self._started = time.monotonic()
         self._bars: dict[int, TaskID] = {}
-        columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn()]
+        columns = [
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+        ]
         self._progress = Progress(*columns, console=self._console, disable=not self._console.is_terminal)
         self._whole = self._progress.add_task("all tasks", total=total, note="")
 
@@ -35,7 +40,9 @@ class Watch:
         self._progress.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._progress.stop()
 
     def started(self, status: TaskStatus) -> None:
@@ -48,13 +55,15 @@ class Watch:
         """Show how far the running tasks are."""
         for status in statuses:
             score = f"val {status.best_validation:.3f}" if status.best_validation is not None else "starting"
-            self._progress.update(self._bars[status.index], total=status.steps or None, completed=status.step, note=score)
+            self._progress.update(
+                self._bars[status.index], total=status.steps or None, completed=status.step, note=score
+            )
 
     def ended(self, status: TaskStatus) -> None:
         """Show that a task ended, how, and how much time the others will take."""
         self._ended += 1
         took = time.monotonic() - self._started
-        left = duration(took / self._ended * (self._total - self._ended))
+        left = clock(took / self._ended * (self._total - self._ended))
         self._progress.remove_task(self._bars.pop(status.index))
         self._progress.update(self._whole, completed=self._ended, note=f"{self._ended}/{self._total}, {left} left")
         outcome = "done" if status.phase == "done" else f"FAILED: {status.reason.splitlines()[0]}"

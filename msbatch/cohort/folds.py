@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from msbatch.config import Settings, full_name
 from msbatch.errors import MsbatchError
@@ -25,7 +24,7 @@ class PatientFacts:
     Attributes
     ----------
     cells : mapping of str to int
-        Cells of each class, the negative class first; both classes are named for every patient.
+        Cells of each class, the negative class first; every patient names both classes.
     sex : str
         '' where it is not known.
     """
@@ -33,16 +32,18 @@ class PatientFacts:
     cells: Mapping[str, int]
     sex: str = ""
 
-    @property
-    def classes(self) -> frozenset[str]:
-        """Classes that the patient has cells of."""
-        return frozenset(name for name, cells in self.cells.items() if cells)
+
+@dataclass(frozen=True)
+class _Kind:
+    """Patients of one kind stand for each other in the draw."""
+
+    classes: frozenset[str]
+    sex: str
 
     @property
-    def traits(self) -> tuple[str, ...]:
-        """What validation should hold of every kind: classes, and the sex where it is known."""
-        classes = tuple(f"class {name}" for name in sorted(self.classes))
-        return (*classes, f"sex {self.sex}") if self.sex else classes
+    def traits(self) -> frozenset[tuple[str, str]]:
+        sexes = {("sex", self.sex)} if self.sex else set()
+        return frozenset({("class", name) for name in self.classes} | sexes)
 
 
 def draw_plan(store: Path, settings: Settings) -> Plan:
@@ -53,7 +54,7 @@ def draw_plan(store: Path, settings: Settings) -> Plan:
     store : Path
         A packed cohort.
     settings : Settings
-        Seed, validation patients, backbones, and what the plan records of a task's settings.
+        Seed, validation patients, backbones, and what the plan records for its tasks.
 
     Raises
     ------
@@ -80,11 +81,11 @@ def draw_plan(store: Path, settings: Settings) -> Plan:
 def draw_folds(
     cohort: Mapping[str, PatientFacts], seed: int, val_patients: int | None = None
 ) -> tuple[Fold, ...]:
-    """Hold out every patient once and draw who validates meanwhile.
+    """Hold out every patient once, and draw who validates meanwhile.
 
-    Training keeps both classes whatever it costs. Then validation gets both classes, then both sexes,
-    provided that training keeps as many patients of a class or a sex as it lends. Among equals the patient
-    who validated in the fewest earlier folds is taken, so that everyone also trains; the rest is lot.
+    Training keeps both classes. Then validation gets both classes, then both sexes, as long as training
+    keeps as many patients of a class or a sex as it lends. Among equals goes who validated in the fewest
+    earlier folds, so that everyone also trains; the rest is lot.
 
     Parameters
     ----------
@@ -108,31 +109,117 @@ def draw_folds(
     """
     _check(cohort)
     number = (2 if len(cohort) < LARGE_COHORT else 4) if val_patients is None else val_patients
+    kinds = {patient: _kind(facts) for patient, facts in sorted(cohort.items())}
     duty: Counter[str] = Counter()
     folds = []
-    for held_out in sorted(cohort):
-        draw = _Draw({p: cohort[p] for p in sorted(cohort) if p != held_out}, number)
-        validation = draw.fill({p: (duty[p], sha256_json([seed, held_out, p])) for p in draw.training})
+    for held_out in kinds:
+        rest = {patient: kind for patient, kind in kinds.items() if patient != held_out}
+        turns = {patient: (duty[patient], sha256_json([seed, held_out, patient])) for patient in rest}
+        validation = _Draw(rest, number).fill(turns)
         duty.update(validation)
         folds.append(_fold(len(folds), cohort, held_out, validation))
     return tuple(folds)
 
 
 class _Draw:
-    """One fold's patients on their way from training to validation."""
+    """Moves patients of one fold from training to validation, one after the other."""
 
-    def __init__(self, rest: dict[str, PatientFacts], number: int) -> None:
-        self.training = rest
-        self.validation: dict[str, PatientFacts] = {}
+    def __init__(self, rest: Mapping[str, _Kind], number: int) -> None:
+        self.training = dict(rest)
+        self.validation: dict[str, _Kind] = {}
         self.number = number
 
-    def fill(self, turns: Mapping[str, tuple[int, str]]) -> tuple[str, ...]:
-        """Move one patient after the other; among equals the lowest turn goes first."""
+    def fill(self, turns: Mapping[str, tuple[int, str]]) -> list[str]:
+        """Give the validation patients, sorted; among equals the lowest turn goes first."""
         while len(self.validation) < self.number:
-            kept = Counter(trait for facts in self.training.values() for trait in facts.traits)
-            free = [p for p, facts in self.training.items() if all(kept[t] > 1 for t in _class_traits(facts))]
+            kept = _traits(self.training)
+            costs = {
+                kind: self._cost(kind, kept) for kind in set(self.training.values()) if _spared(kind, kept)
+            }
+            free = [patient for patient, kind in self.training.items() if kind in costs]
             if not free:
                 break
-            chosen = min(free, key=lambda p: (self._cost(self.training[p], kept), turns[p]))
+            chosen = min(free, key=lambda patient: (costs[self.training[patient]], turns[patient]))
             self.validation[chosen] = self.training.pop(chosen)
-        return tuple(sorted(self.validation))
+        return sorted(self.validation)
+
+    def _cost(self, kind: _Kind, kept: Counter[tuple[str, str]]) -> tuple[int, ...]:
+        """Rank what taking one of this kind would spoil, the gravest first."""
+        lent = _traits(self.validation)
+        peers = [other for other in self.validation.values() if other.classes == kind.classes]
+        missing = 2 - len({trait for trait in {*lent, *kind.traits} if trait[0] == "class"})
+        return (
+            missing > self.number - len(self.validation) - 1,
+            any(lent[trait] + 1 > kept[trait] - 1 for trait in kind.traits),
+            not kind.sex or ("sex", kind.sex) in lent,
+            0 if self.validation else self._sexes_beside(kind),
+            len(peers),
+            peers.count(kind),
+        )
+
+    def _sexes_beside(self, kind: _Kind) -> int:
+        # A class of one sex goes first; else the other class might take that sex and leave no choice.
+        return len({other.sex for other in self.training.values() if other.classes == kind.classes})
+
+
+def _traits(patients: Mapping[str, _Kind]) -> Counter[tuple[str, str]]:
+    return Counter(trait for kind in patients.values() for trait in kind.traits)
+
+
+def _spared(kind: _Kind, kept: Counter[tuple[str, str]]) -> bool:
+    return all(kept["class", name] > 1 for name in kind.classes)
+
+
+def _kind(facts: PatientFacts) -> _Kind:
+    return _Kind(frozenset(name for name, cells in facts.cells.items() if cells), facts.sex)
+
+
+def _facts(store: Store, patient: str) -> PatientFacts:
+    labels = store.labels(patient)
+    cells = {name: int((labels == label).sum()) for label, name in enumerate(store.classes)}
+    attributes = {name.casefold(): value for name, value in store.attributes(patient).items()}
+    return PatientFacts(cells, attributes.get("sex", "").strip().casefold())
+
+
+def _check(cohort: Mapping[str, PatientFacts]) -> None:
+    if len(cohort) < MIN_PATIENTS:
+        raise MsbatchError(
+            f"The cohort has too few patients: {len(cohort)}, where leaving one out needs {MIN_PATIENTS}.",
+            "Add patients to the table and pack again.",
+        )
+    for name, count in _count(cohort, cohort).items():
+        if count["patients"] == 0:
+            raise MsbatchError(
+                f"No patient has a cell of class {name}: there is only one class.",
+                "Add patients of the other class and pack again.",
+            )
+        if count["patients"] == 1:
+            raise MsbatchError(
+                f"Only one patient has class {name}: with that patient held out, training has one class.",
+                f"Add at least one more patient of class {name} and pack again.",
+            )
+
+
+def _fold(number: int, cohort: Mapping[str, PatientFacts], held_out: str, validation: list[str]) -> Fold:
+    training = sorted(set(cohort) - {held_out, *validation})
+    counts = {
+        "held_out": _count(cohort, [held_out]),
+        "validation": _count(cohort, validation),
+        "training": _count(cohort, training),
+    }
+    return Fold(
+        number=number,
+        held_out=held_out,
+        validation=tuple(validation),
+        training=tuple(training),
+        early_stopping=all(count["patients"] for count in counts["validation"].values()),
+        counts=counts,
+    )
+
+
+def _count(cohort: Mapping[str, PatientFacts], patients: Iterable[str]) -> dict[str, dict[str, int]]:
+    classes = next(iter(cohort.values())).cells
+    found = {name: [cohort[patient].cells[name] for patient in patients] for name in classes}
+    return {
+        name: {"patients": sum(n > 0 for n in cells), "cells": sum(cells)} for name, cells in found.items()
+    }

@@ -60,7 +60,9 @@ def read_extent(path: Path, max_side_px: int) -> tuple[int, int]:
     if min(height, width) < 1:
         raise ImageError(path, f"it has no pixels ({width} x {height})")
     if max(height, width) > max_side_px:
-        raise FieldOfViewError(path, f"it is {width} x {height} px, with a side above {max_side_px}: {FIELD_OF_VIEW}")
+        raise FieldOfViewError(
+            path, f"it is {width} x {height} px, with a side above {max_side_px}: {FIELD_OF_VIEW}"
+        )
     return height, width
 
 
@@ -110,7 +112,9 @@ def _explained(path: Path) -> Iterator[None]:
     except UnidentifiedImageError:
         raise ImageError(path, "it cannot be decoded: its header is damaged") from None
     except Exception as error:  # decoders raise whatever they like on damaged bytes
-        raise ImageError(path, f"it cannot be decoded: {' '.join(str(error).split()) or type(error).__name__}") from None
+        raise ImageError(
+            path, f"it cannot be decoded: {' '.join(str(error).split()) or type(error).__name__}"
+        ) from None
 
 
 def _check_bytes(path: Path) -> None:

@@ -15,7 +15,13 @@ from msbatch.cohort.pixels import PixelError, orient, to_8bit, to_rgb
 # What tifffile logs about a damaged file reaches the user as the reason of its refusal.
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
-COLOURS = (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.RGB, PHOTOMETRIC.PALETTE, PHOTOMETRIC.SEPARATED)
+COLOURS = (
+    PHOTOMETRIC.MINISBLACK,
+    PHOTOMETRIC.MINISWHITE,
+    PHOTOMETRIC.RGB,
+    PHOTOMETRIC.PALETTE,
+    PHOTOMETRIC.SEPARATED,
+)
 
 
 def tiff_extent(path: Path) -> tuple[int, int]:
@@ -62,7 +68,9 @@ def _check(page: TiffPage) -> None:
         raise PixelError(f"its samples are {page.dtype}, not unsigned integers of at most 16 bits")
     jpeg = page.photometric == PHOTOMETRIC.YCBCR and page.compression in (6, 7)
     if page.photometric not in COLOURS and not jpeg:
-        raise PixelError(f"its colours are of the kind {getattr(page.photometric, 'name', page.photometric)}, which is not supported")
+        raise PixelError(
+            f"its colours are of the kind {getattr(page.photometric, 'name', page.photometric)}, which is not supported"
+        )
     if any(kind != EXTRASAMPLE.UNASSALPHA for kind in page.extrasamples):
         raise PixelError("it has an extra channel that is not plain transparency")
     if 0 in page.databytecounts:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # its import asks the network for a newer release otherwise
 
-import albumentations as A  # noqa: E402, N812
-import cv2  # noqa: E402
+import albumentations as A  # noqa: N812
+import cv2
 
 cv2.setNumThreads(0)
 
@@ -59,5 +59,7 @@ def _transforms(policy: dict[str, Any]) -> list[Any]:
         geometry,
         A.GaussianBlur(blur_limit=(3, 3), p=policy["blur"]),
         A.RandomBrightnessContrast(brightness_limit=light, contrast_limit=light, p=1),
-        A.ColorJitter(brightness=(1, 1), contrast=(1, 1), saturation=(1 - stain, 1 + stain), hue=(-stain / 4, stain / 4), p=1),
+        A.ColorJitter(
+            brightness=(1, 1), contrast=(1, 1), saturation=(1 - stain, 1 + stain), hue=(-stain / 4, stain / 4), p=1
+        ),
     ]

@@ -28,7 +28,7 @@ TIMEOUT = timedelta(minutes=10)
 
 @dataclass(frozen=True)
 class World:
-    """This process among those of its task."""
+    """One process among those of its task."""
 
     rank: int
     size: int
@@ -107,7 +107,9 @@ def launch(work: Callable[..., None], compute: ComputeSettings, *arguments: Any)
             raise
 
 
-def _run_rank(rank: int, work: Callable[..., None], compute: ComputeSettings, folder: Path, arguments: tuple[Any, ...]) -> None:
+def _run_rank(
+    rank: int, work: Callable[..., None], compute: ComputeSettings, folder: Path, arguments: tuple[Any, ...]
+) -> None:
     configure(logging.INFO if rank == 0 else logging.ERROR)
     try:
         work(_join(rank, compute, folder), *arguments)

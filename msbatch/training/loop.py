@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -89,7 +88,9 @@ class Trainer:
         The arithmetic.
     """
 
-    def __init__(self, model: Classifier, settings: dict[str, Any], seed: int, world: World, precision: Precision) -> None:
+    def __init__(
+        self, model: Classifier, settings: dict[str, Any], seed: int, world: World, precision: Precision
+    ) -> None:
         self.model = model
         self.settings = settings["training"]
         self.phases = phases(settings)
@@ -127,7 +128,9 @@ class Trainer:
             self.step += 1
         loss = float(self.world.mean(total)) / (self.step - first)
         if not math.isfinite(loss):
-            raise NonFiniteLossError(f"The loss became {loss} by step {self.step}.", "Lower training.lr or use precision fp32.")
+            raise NonFiniteLossError(
+                f"The loss became {loss} by step {self.step}.", "Lower training.lr or use precision fp32."
+            )
         images = (self.step - first) * self.settings["batch_size"]
         rates = {group["lr"] for group in self._optimiser.param_groups}
         speed = images / (time.perf_counter() - started)
@@ -185,7 +188,9 @@ class Trainer:
         self._set_rates(phase.lr_at(self.step, self.settings["warmup_fraction"]))
         self._set_mode()
         torch.manual_seed(_mix(self.seed, self.step, self.world.rank))
-        loss = self._loss(images.to(self.world.device, non_blocking=True), labels.to(self.world.device, non_blocking=True))
+        loss = self._loss(
+            images.to(self.world.device, non_blocking=True), labels.to(self.world.device, non_blocking=True)
+        )
         self.precision.step(loss, self.model, self._optimiser, self.settings["clip_norm"])
         self.averaged.update_parameters(self.model)
         return loss.detach().double()

@@ -15,7 +15,9 @@ BATCH = 64
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, cells: Cells, world: World, precision: Precision, tta: bool = False) -> NDArray[np.float64]:
+def predict(
+    model: nn.Module, cells: Cells, world: World, precision: Precision, tta: bool = False
+) -> NDArray[np.float64]:
     """Give the logit of every cell, in every process.
 
     Parameters

@@ -84,7 +84,9 @@ def run_task(run: RunDir, index: int) -> None:
     except (OSError, RuntimeError, ProcessException) as error:
         reason = _in_words(error)
         job.attempt.write(phase="failed", reason=reason)
-        raise MsbatchError(f"{task.backbone} fold {task.fold} failed: {reason}", "Submit again to resume it.") from error
+        raise MsbatchError(
+            f"{task.backbone} fold {task.fold} failed: {reason}", "Submit again to resume it."
+        ) from error
 
 
 def _attempt(job: Job) -> None:
@@ -99,7 +101,9 @@ def _attempt(job: Job) -> None:
 def _check_batch(plan: Plan) -> None:
     batch, processes = plan.settings["training"]["batch_size"], plan.compute.processes
     if batch % processes:
-        raise MsbatchError(f"A batch of {batch} cannot be shared evenly by {processes} processes.", "Change training.batch_size.")
+        raise MsbatchError(
+            f"A batch of {batch} cannot be shared evenly by {processes} processes.", "Change training.batch_size."
+        )
 
 
 def _work(world: World, job: Job) -> None:

@@ -78,7 +78,10 @@ def get(name: str, folder: Path) -> Path:
     backbone = full_name(name)
     config = timm.get_pretrained_cfg(backbone) if timm.is_model(backbone) else None
     if config is None or not config.hf_hub_id:
-        raise MsbatchError(f"timm knows no pretrained weights for {backbone}.", "Look a name up with timm.list_models(pretrained=True).")
+        raise MsbatchError(
+            f"timm knows no pretrained weights for {backbone}.",
+            "Look a name up with timm.list_models(pretrained=True).",
+        )
     target = folder / f"{backbone}.safetensors"
     try:
         with atomic_path(target) as temporary:
@@ -134,5 +137,3 @@ def _remove_downloads(folder: Path) -> None:
 
     for leftover in folder.glob(".*.download"):
         shutil.rmtree(leftover)
-
-

@@ -46,7 +46,9 @@ def lose_the_hash(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [truncate, flip_a_bit, empty, lose_the_hash])
-def test_a_damaged_one_is_named_and_the_older_one_serves(damage, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_one_is_named_and_the_older_one_serves(
+    damage, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     save(tmp_path, 1, 2)
     damage(tmp_path / "step-0000002.pt")
     assert loaded_step(tmp_path) == 1

@@ -63,13 +63,16 @@ def test_another_seed_gives_another_order() -> None:
 
 
 def shares(world_size: int, workers: int) -> list[list[list[int]]]:
-    """What each process gets in steps 2 to 5; the images carry their own index."""
+    """Give what each process gets in steps 2 to 5; the images carry their own index."""
     labels, patients = cells_of([(3, 0), (5, 2), (0, 4)])
     images = np.broadcast_to(np.arange(len(labels), dtype=np.uint8)[:, None, None, None], (len(labels), 2, 2, 3))
     order = BalancedOrder(labels, patients, (7,))
     dataset = TrainingCells(Cells(images.copy(), labels, patients), order, lambda image, _: image)
     return [
-        [batch[:, 0, 0, 0].tolist() for batch, _ in training_batches(dataset, range(2, 6), 4, rank, world_size, workers)]
+        [
+            batch[:, 0, 0, 0].tolist()
+            for batch, _ in training_batches(dataset, range(2, 6), 4, rank, world_size, workers)
+        ]
         for rank in range(world_size)
     ]
 

@@ -193,7 +193,9 @@ def test_a_killed_process_fails_the_task_and_its_peers_end(make_run: Any) -> Non
     process = start(run)
     while read_state(folder(run)).step == 0:
         time.sleep(0.02)
-    workers = subprocess.run(["pgrep", "-P", str(process.pid), "-f", "spawn_main"], capture_output=True, text=True, check=True)
+    workers = subprocess.run(
+        ["pgrep", "-P", str(process.pid), "-f", "spawn_main"], capture_output=True, text=True, check=True
+    )
     os.kill(int(workers.stdout.split()[-1]), signal.SIGKILL)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 1

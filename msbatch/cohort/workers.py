@@ -1,0 +1,81 @@
+"""A function applied by several processes, a few items ahead, with results in the order of the items."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from typing import Any
+
+from msbatch.errors import MsbatchError
+
+AHEAD_PER_WORKER = 4
+
+OrderedMap = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
+
+
+@contextmanager
+def ordered_map(workers: int) -> Iterator[OrderedMap]:
+    """Yield a `map` that runs in processes.
+
+    Parameters
+    ----------
+    workers : int
+        Number of processes; 1 works in this one.
+
+    Yields
+    ------
+    callable
+        As `map`, for a function that can be pickled. At most a few items per process are taken ahead of the result
+        that is awaited, so memory does not grow with the number of items.
+
+    Raises
+    ------
+    MsbatchError
+        If a process dies.
+    """
+    if workers <= 1:
+        yield map
+        return
+    # Forking a process that has threads can hang, and one that has an open HDF5 file can damage it.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+    try:
+        yield lambda function, items: _look_ahead(pool, function, items, workers * AHEAD_PER_WORKER)
+    except BrokenProcessPool:
+        raise MsbatchError(
+            "A worker process died, perhaps for lack of memory.", "Try fewer --workers."
+        ) from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _look_ahead(
+    pool: ProcessPoolExecutor, function: Callable[[Any], Any], items: Iterable[Any], ahead: int
+) -> Iterator[Any]:
+    pending: deque[Future[Any]] = deque()
+    for item in items:
+        pending.append(pool.submit(function, item))
+        if len(pending) > ahead:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
+
+
+def _start_worker() -> None:
+    # The parent answers Ctrl-C, and a worker must not outlive a parent that was killed.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_follow_parent, daemon=True).start()
+
+
+def _follow_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
