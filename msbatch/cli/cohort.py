@@ -59,15 +59,13 @@ def pack(images: Path, table: Path, output: Path, **given: Any) -> None:
     """
     from msbatch.cohort.pack import PackOptions
     from msbatch.cohort.pack import pack as pack_cohort
-    from msbatch.cohort.table import Columns
     from msbatch.config import load_settings
     from msbatch.layout import SETTINGS
+    from msbatch.terminal import progress
 
     chosen = load_settings(SETTINGS, {"pack": {"size": given.pop("size"), "fit": given.pop("fit")}}).pack
-    names = ("patient", "label", "path", "positive", "negative")
-    columns = Columns(**{name: given.pop(name) for name in names}, label_level=given.pop("label_per"))
-    options = PackOptions(columns, size_px=chosen.size, fit=chosen.fit, **given)
-    click.echo(pack_cohort(images, table, output, options).text())
+    options = PackOptions(size_px=chosen.size, fit=chosen.fit, label_level=given.pop("label_per"), **given)
+    click.echo(pack_cohort(images, table, output, options, progress).text())
 
 
 @click.command()

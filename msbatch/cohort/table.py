@@ -1,297 +1,180 @@
-"""The cohort's table: which image belongs to which patient, with which label and covariates."""
+"""The cohort that a table and a folder describe: patients, their files, labels and attributes."""
 
 from __future__ import annotations
 
-import csv
-import unicodedata
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+from msbatch.cohort.identifiers import check_identifiers, has_control, shown
+from msbatch.cohort.labels import LabelRule, choose_classes
+from msbatch.cohort.sheet import Columns, Sheet, read_sheet
 from msbatch.errors import MsbatchError
 
-LabelLevel = Literal["auto", "patient", "cell"]
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+
 Row = dict[str, str]
 
-PATIENT_NAMES = ("patient", "patient_id", "id", "subject")
-LABEL_NAMES = ("label", "class", "diagnosis", "status", "group")
-PATH_NAMES = ("path", "file", "filename", "image")
-POSITIVE_WORDS = (
-    "ms",
-    "case",
-    "positive",
-    "infected",
-    "parasitized",
-    "patient",
-    "disease",
-    "1",
-    "yes",
-    "true",
-)
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-MAX_IDENTIFIER = 100
-
-
-class TableError(MsbatchError):
-    """The table, or the folder it speaks of, cannot be used."""
-
 
 @dataclass(frozen=True)
-class Columns:
-    """Names of the columns, and which labels count; what is None is guessed."""
+class CellFile:
+    """One image file that the cohort names.
 
-    patient: str | None = None
-    label: str | None = None
-    path: str | None = None
-    positive: str | None = None
-    negative: str | None = None
-    label_level: LabelLevel = "auto"
+    Attributes
+    ----------
+    path : str
+        Relative to the folder of images, with forward slashes.
+    label : int
+        0 negative, 1 positive.
+    """
 
-
-@dataclass(frozen=True)
-class Listed:
-    """One image that the table speaks of."""
-
-    patient: str
     path: str
     label: int
 
 
 @dataclass(frozen=True)
+class Patient:
+    """One patient: files sorted by path, and the columns that are constant within every patient."""
+
+    identifier: str
+    files: tuple[CellFile, ...]
+    attributes: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Cohort:
-    """What the table says.
+    """All patients, sorted by identifier.
 
     Attributes
     ----------
-    images : list of Listed
-        Sorted by patient, then by path, which is relative to the images' folder.
     classes : tuple of str
         The negative class, then the positive one.
-    attributes : dict
-        Patient to its further columns, where they are constant within the patient.
     dropped : int
-        Rows left out because their label is neither of the two that were chosen.
+        Rows left out because their label is of neither class.
+    varying : tuple of str
+        Columns that no attribute came of, since they vary within a patient.
     """
 
-    images: list[Listed]
+    patients: tuple[Patient, ...]
     classes: tuple[str, str]
-    attributes: dict[str, dict[str, str]] = field(default_factory=dict)
-    dropped: int = 0
+    dropped: int
+    varying: tuple[str, ...]
 
 
-def read_cohort(images: Path, table: Path, columns: Columns) -> Cohort:
-    """Read the table and find the images it speaks of.
+def read_cohort(images: Path, table: Path, columns: Columns, rule: LabelRule) -> Cohort:
+    """Read a table with a row per image or per patient, and find the files that it means.
 
     Parameters
     ----------
     images : Path
         The folder that paths are relative to, or that holds a folder per patient.
     table : Path
-        CSV with one row per image (it has a path column) or one per patient. Everything stays text: 007 is not 7.
+        CSV; all values stay text, so 007 and 7 are two patients.
     columns : Columns
         Which column is which.
+    rule : LabelRule
+        How labels are read.
 
     Raises
     ------
-    TableError
-        If a column, a patient or a label does not fit; the message says which and what to do.
+    MsbatchError
+        If a column, an identifier, a label, a path or a folder does not fit; the message names it.
     """
     if not images.is_dir():
-        raise TableError(f"{images} is not a folder.")
-    header, rows = _read(table)
-    patient = _column(header, columns.patient, PATIENT_NAMES, "patient", table)
-    label = _column(header, columns.label, LABEL_NAMES, "label", table)
-    path = _path_column(header, columns.path, table)
-    check_identifiers({row[patient] for row in rows})
-    chosen, classes = _choose(rows, label, columns)
-    _check_levels(chosen, patient, label, columns.label_level)
-    listed = _listed_rows(chosen, path, images) if path else _walk_patients(chosen, rows, patient, images)
-    cells = [Listed(row[patient], where, int(row[label] == classes[1])) for row, where in listed]
-    _check_twice(cells)
-    keys = [name for name in header if name not in (patient, label, path)]
-    found = sorted(cells, key=lambda cell: (cell.patient, cell.path))
-    return Cohort(found, classes, _attributes(chosen, patient, keys), len(rows) - len(chosen))
-
-
-def check_identifiers(identifiers: Iterable[str]) -> None:
-    """Refuse patient identifiers that cannot be kept apart or told safely.
-
-    Raises
-    ------
-    TableError
-        For the first that is empty, long, holds a path separator or control character, or that differs from
-        another only in case or in how its letters are encoded.
-    """
-    seen: dict[str, str] = {}
-    for identifier in sorted(identifiers):
-        reason = _fault(identifier)
-        if reason:
-            raise TableError(
-                f"The patient identifier {identifier[:40]!r} {reason}.",
-                "Change it in the table and in the folder's name.",
-            )
-        twin = seen.setdefault(unicodedata.normalize("NFC", identifier).casefold(), identifier)
-        if twin != identifier:
-            raise TableError(
-                f"The patient identifiers {twin!r} and {identifier!r} differ only in case or encoding.",
-                "If they are one patient, write them alike; if not, rename one.",
-            )
-
-
-def _fault(identifier: str) -> str:
-    if not identifier.strip():
-        return "is empty"
-    if len(identifier) > MAX_IDENTIFIER:
-        return f"has {len(identifier)} characters, more than {MAX_IDENTIFIER}"
-    if any(unicodedata.category(letter).startswith("C") for letter in identifier):
-        return "holds a line break or another control character"
-    if set(identifier) & set("/\\") or ".." in identifier or identifier.startswith("."):
-        return "looks like a path"
-    return "begins or ends with a space" if identifier != identifier.strip() else ""
-
-
-def _read(table: Path) -> tuple[list[str], list[Row]]:
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as handle:
-            reader = csv.DictReader(handle, strict=True)
-            rows = list(reader)
-    except FileNotFoundError:
-        raise TableError(f"{table} does not exist.") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise TableError(
-            f"{table} cannot be read as UTF-8 CSV: {error}.", "Save it again as CSV in UTF-8."
-        ) from None
-    header = list(reader.fieldnames or [])
-    if not rows or len(set(header)) != len(header):
-        raise TableError(f"{table} has {'a column twice' if rows else 'no rows'}.")
-    for number, row in enumerate(rows, 2):
-        if None in row or None in row.values():
-            raise TableError(f"{table}, line {number}: it has another number of columns than the header.")
-    return header, rows
-
-
-def _column(header: Sequence[str], wanted: str | None, guesses: Sequence[str], what: str, table: Path) -> str:
-    found = (
-        [name for name in header if name == wanted]
-        if wanted
-        else [n for g in guesses for n in header if n.casefold() == g]
-    )
-    if not found:
-        problem = (
-            f"{table} has no column {wanted}"
-            if wanted
-            else f"{table} has no column that is clearly the {what}"
-        )
-        raise TableError(f"{problem}; it has {', '.join(header)}.", f"Name it with --{what} COLUMN.")
-    return found[0]
-
-
-def _path_column(header: Sequence[str], wanted: str | None, table: Path) -> str | None:
-    if wanted is None and not {name.casefold() for name in header} & set(PATH_NAMES):
-        return None
-    return _column(header, wanted, PATH_NAMES, "path", table)
-
-
-def _choose(rows: list[Row], label: str, columns: Columns) -> tuple[list[Row], tuple[str, str]]:
-    labels = sorted({row[label] for row in rows})
-    for wanted in (columns.positive, columns.negative):
-        if wanted is not None and wanted not in labels:
-            raise TableError(f"No row has the label {wanted!r}; labels are {', '.join(map(repr, labels))}.")
-    if columns.positive and columns.negative:
-        classes = (columns.negative, columns.positive)
-        return [row for row in rows if row[label] in classes], classes
-    if len(labels) > 2:
-        raise TableError(
-            f"The column {label} has {len(labels)} labels: {', '.join(map(repr, labels[:6]))}; a study has two.",
-            "Pick two with --positive LABEL --negative LABEL.",
-        )
-    positive = columns.positive or _guess_positive(labels)
-    negative = columns.negative or next((name for name in labels if name != positive), "negative")
-    return rows, (negative, positive)
-
-
-def _guess_positive(labels: Sequence[str]) -> str:
-    obvious = [name for name in labels if name.strip().casefold() in POSITIVE_WORDS]
-    if len(obvious) == 1:
-        return obvious[0]
-    if len(labels) == 1:
-        return "positive"
-    raise TableError(
-        f"Which of {' and '.join(map(repr, labels))} is the positive class?", "Say so with --positive LABEL."
-    )
-
-
-def _check_levels(rows: list[Row], patient: str, label: str, level: LabelLevel) -> None:
-    if level != "patient":
-        return
-    seen: dict[str, str] = {}
-    for row in rows:
-        first = seen.setdefault(row[patient], row[label])
-        if first != row[label]:
-            raise TableError(
-                f"Patient {row[patient]!r} has two labels, {first!r} and {row[label]!r}, but labels were declared per patient.",
-                "Correct the table, or leave out --label-per patient.",
-            )
-
-
-def _listed_rows(rows: list[Row], path: str, images: Path) -> list[tuple[Row, str]]:
-    root = images.resolve()
-    for number, row in enumerate(rows, 2):
-        where = row[path]
-        if not where or Path(where).is_absolute() or not (root / where).resolve().is_relative_to(root):
-            raise TableError(f"Line {number}: the path {where!r} does not lie inside {images}.")
-    return [(row, Path(row[path]).as_posix()) for row in rows]
-
-
-def _walk_patients(chosen: list[Row], rows: list[Row], patient: str, images: Path) -> list[tuple[Row, str]]:
-    by_patient = {row[patient]: row for row in chosen}
-    if len(by_patient) != len(chosen):
-        raise TableError(
-            f"A patient has several rows, but there is no column of image paths in {', '.join(rows[0])}.",
-            "Name it with --path COLUMN.",
-        )
-    known = {row[patient] for row in rows}
-    folders = {folder.name: folder for folder in images.iterdir() if folder.is_dir() and _images_in(folder)}
-    strangers, missing = sorted(set(folders) - known), sorted(set(by_patient) - set(folders))
-    if strangers:
-        raise TableError(
-            f"The folder {folders[strangers[0]]} belongs to no patient of the table.",
-            "Add its row, or move the folder away.",
-        )
-    if missing:
-        raise TableError(
-            f"Patient {missing[0]!r} has no images: {images / missing[0]} is missing or holds none."
-        )
-    return [
-        (row, path.relative_to(images).as_posix())
-        for name, row in by_patient.items()
-        for path in _images_in(folders[name])
+        raise MsbatchError(f"{images} is not a folder.")
+    sheet = read_sheet(table)
+    patient, label = sheet.need("patient", columns.patient), sheet.need("label", columns.label)
+    path = sheet.find("path", columns.path)
+    check_identifiers(row[patient] for row in sheet.rows.values())
+    classes = choose_classes({row[label] for row in sheet.rows.values()}, rule)
+    rows = {number: row for number, row in sheet.rows.items() if row[label] in classes}
+    _check_levels(sheet, rows, patient, label, rule)
+    files = _listed(images, rows, patient, path) if path else _found(images, sheet, rows, patient)
+    _check_once(files)
+    others = [name for name in sheet.columns if name not in (patient, label, path)]
+    varying = tuple(name for name in others if _varies(rows.values(), patient, name))
+    patients = [
+        Patient(name, _cell_files(files[name], label, classes), _attributes(files[name], others, varying))
+        for name in sorted(files)
     ]
+    return Cohort(tuple(patients), classes, len(sheet.rows) - len(rows), varying)
+
+
+Files = dict[str, list[tuple[str, Row]]]
+
+
+def _listed(images: Path, rows: dict[int, Row], patient: str, path: str) -> Files:
+    root = images.resolve()
+    files: Files = {}
+    for number, row in rows.items():
+        where = row[path]
+        outside = Path(where).is_absolute() or not (root / where).resolve().is_relative_to(root)
+        if not where or has_control(where) or outside:
+            raise MsbatchError(f"Row {number}: the path {shown(where)} does not lie inside {images}.")
+        files.setdefault(row[patient], []).append((Path(where).as_posix(), row))
+    return files
+
+
+def _found(images: Path, sheet: Sheet, rows: dict[int, Row], patient: str) -> Files:
+    by_patient = {row[patient]: row for row in rows.values()}
+    if len(by_patient) < len(rows):
+        columns = ", ".join(sheet.columns)
+        raise MsbatchError(
+            f"{sheet.path} has several rows of one patient, but no column that looks like a path; it has: {columns}.",
+            "Name it with --path.",
+        )
+    folders = {folder.name: _images_in(folder) for folder in images.iterdir() if folder.is_dir()}
+    known = {row[patient] for row in sheet.rows.values()}
+    strangers = sorted(name for name, found in folders.items() if found and name not in known)
+    if strangers:
+        raise MsbatchError(
+            f"The folder {images / strangers[0]} belongs to no patient of {sheet.path}.",
+            "Add the patient to the table, or move the folder away.",
+        )
+    for name in by_patient:
+        if not folders.get(name):
+            raise MsbatchError(f"Patient {name} has no image: {images / name} is missing or holds none.")
+    return {
+        name: [(path.relative_to(images).as_posix(), row) for path in folders[name]] for name, row in by_patient.items()
+    }
 
 
 def _images_in(folder: Path) -> list[Path]:
     return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+        path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
     )
 
 
-def _check_twice(cells: Iterable[Listed]) -> None:
-    seen: dict[str, str] = {}
-    for cell in cells:
-        if cell.path in seen:
-            raise TableError(
-                f"The table lists {cell.path} twice, for {seen[cell.path]!r} and {cell.patient!r}."
+def _check_levels(sheet: Sheet, rows: dict[int, Row], patient: str, label: str, rule: LabelRule) -> None:
+    if rule.level != "patient":
+        return
+    labels: dict[str, str] = {}
+    for row in rows.values():
+        first = labels.setdefault(row[patient], row[label])
+        if first != row[label]:
+            raise MsbatchError(
+                f"{sheet.path}: patient {row[patient]} has two labels, {first} and {row[label]}.",
+                "Correct the table, or leave out --label-per patient.",
             )
-        seen[cell.path] = cell.patient
 
 
-def _attributes(rows: Iterable[Row], patient: str, keys: Sequence[str]) -> dict[str, dict[str, str]]:
-    values: dict[str, dict[str, set[str]]] = {}
-    for row in rows:
-        for key in keys:
-            values.setdefault(row[patient], {}).setdefault(key, set()).add(row[key].strip())
-    constant = [key for key in keys if all(len(own[key]) == 1 for own in values.values())]
-    return {name: {key: next(iter(own[key])) for key in constant} for name, own in values.items()}
+def _check_once(files: Files) -> None:
+    owners: dict[str, str] = {}
+    for name, own in files.items():
+        for path, _ in own:
+            if path in owners:
+                raise MsbatchError(f"The table lists {path} twice, for {owners[path]} and {name}.")
+            owners[path] = name
+
+
+def _cell_files(own: list[tuple[str, Row]], label: str, classes: tuple[str, str]) -> tuple[CellFile, ...]:
+    return tuple(CellFile(path, classes.index(row[label])) for path, row in sorted(own, key=lambda item: item[0]))
+
+
+def _varies(rows: Iterable[Row], patient: str, name: str) -> bool:
+    first: dict[str, str] = {}
+    return any(first.setdefault(row[patient], row[name]) != row[name] for row in rows)
+
+
+def _attributes(own: list[tuple[str, Row]], others: list[str], varying: tuple[str, ...]) -> dict[str, str]:
+    return {name: own[0][1][name] for name in others if name not in varying}
