@@ -149,7 +149,9 @@ def load_settings(path: Path, overrides: Mapping[str, Mapping[str, Any]] | None 
     merged: dict[str, Any] = read_toml(path) if path.is_file() else {}
     for section, values in (overrides or {}).items():
         given = {key: value for key, value in values.items() if value is not None}
-        merged[section] = {**merged.get(section, {}), **given}
+        present = merged.get(section, {})
+        if isinstance(present, dict):  # what is no table is refused below
+            merged[section] = {**present, **given}
     return parse_settings(merged, str(path))
 
 
@@ -188,7 +190,7 @@ def to_toml(settings: Settings) -> str:
         lines += [f"# {type(section).__doc__}", f"[{name}]"]
         for key, field in type(section).model_fields.items():
             value = section.model_dump(mode="json")[key]
-            text = f"{key} = {json.dumps(value)}" if value is not None else f"# {key} ="
+            text = f"{key} = {json.dumps(value, ensure_ascii=False)}" if value is not None else f"# {key} ="
             lines.append(f"{text}  # {field.description}")
         lines.append("")
     return "\n".join(lines)

@@ -20,7 +20,8 @@ PRIVATE_DIR = 0o700
 
 def make_dir(path: Path) -> Path:
     """Create a folder, and its missing parents, that only its owner can enter."""
-    path.mkdir(mode=PRIVATE_DIR, parents=True, exist_ok=True)
+    for folder in (*reversed(path.parents), path):  # mkdir(parents=True) would open the parents to others
+        folder.mkdir(mode=PRIVATE_DIR, exist_ok=True)
     return path
 
 

@@ -81,7 +81,7 @@ class Plan(Record):
                 raise ValueError(f"fold {fold.number} is out of order or names a patient that no fold holds out")
         known = {(task.backbone, task.fold) for task in self.tasks}
         if len(known) != len(self.tasks) or any(
-            t.fold >= len(self.folds) or t.index != i for i, t in enumerate(self.tasks)
+            not 0 <= t.fold < len(self.folds) or t.index != i for i, t in enumerate(self.tasks)
         ):
             raise ValueError("tasks must be numbered from 0, each backbone and fold once")
         return self
@@ -99,7 +99,7 @@ class Plan(Record):
 
     def with_backbones(self, backbones: Sequence[str]) -> Plan:
         """Give the plan with further backbones; tasks that exist keep their index."""
-        new = [name for name in backbones if name not in self.backbones]
+        new = [name for name in dict.fromkeys(backbones) if name not in self.backbones]
         pairs = [(name, fold.number) for name in new for fold in self.folds]
         added = [Task(index=len(self.tasks) + i, backbone=name, fold=fold) for i, (name, fold) in enumerate(pairs)]
         return self.model_copy(update={"tasks": (*self.tasks, *added)})

@@ -83,27 +83,39 @@ def read_predictions(task: TaskDir, identity: dict[str, Any]) -> Predictions:
     """
     if not task.predictions.is_file() or not task.manifest.is_file():
         raise PredictionsError(f"{task.predictions} is missing.")
-    manifest = read_json(task.manifest)
+    manifest = _read_manifest(task)
     for key, wanted in identity.items():
         if manifest.get(key) != wanted:
-            raise PredictionsError(f"{task.predictions} belongs to another {key}: {manifest.get(key)}, not {wanted}.")
-    if sha256(task.predictions) != manifest.get("sha256"):
-        raise PredictionsError(f"{task.predictions} was changed after it was written.")
-    return _parse(task, manifest["cells"])
-
-
-def _parse(task: TaskDir, cells: int) -> Predictions:
-    with task.predictions.open(encoding="utf-8", newline="") as handle:
-        rows = list(csv.DictReader(handle))
+            raise PredictionsError(f"{task.predictions} belongs to another {key}.")
     try:
-        numbers = [int(row["cell"]) for row in rows]
-        labels = np.array([int(row["label"]) for row in rows], np.uint8)
-        logits = np.array([float(row["logit"]) for row in rows], np.float64)
-        patients = {row["patient"] for row in rows}
-    except (KeyError, TypeError, ValueError) as error:
+        found = sha256(task.predictions)
+    except OSError as error:
+        raise PredictionsError(f"{task.predictions} cannot be read: {error.strerror}.") from None
+    if found != manifest.get("sha256"):
+        raise PredictionsError(f"{task.predictions} was changed after it was written.")
+    return _parse(task, manifest.get("cells"))
+
+
+def _read_manifest(task: TaskDir) -> dict[str, Any]:
+    try:
+        manifest = read_json(task.manifest)
+    except MsbatchError as error:
+        raise PredictionsError(error.problem) from None
+    if not isinstance(manifest, dict):
+        raise PredictionsError(f"{task.manifest} is damaged.")
+    return manifest
+
+
+def _parse(task: TaskDir, cells: int | None) -> Predictions:
+    try:
+        with task.predictions.open(encoding="utf-8", newline="") as handle:
+            header, *rows = csv.reader(handle)
+        patients, numbers, labels, logits, _ = zip(*rows, strict=True)
+        values = np.array(logits, np.float64)
+    except (csv.Error, ValueError) as error:
         raise PredictionsError(f"{task.predictions} is damaged: {error}.") from None
-    if numbers != list(range(cells)) or len(patients) != 1:
+    if tuple(header) != HEADER or not set(labels) <= {"0", "1"} or not np.isfinite(values).all():
+        raise PredictionsError(f"{task.predictions} holds a label that is not 0 or 1, or a number that is not finite.")
+    if list(numbers) != [str(cell) for cell in range(len(rows))] or len(rows) != cells or len(set(patients)) != 1:
         raise PredictionsError(f"{task.predictions} does not hold each of {cells} cells of one patient once.")
-    if not np.isfinite(logits).all() or not set(labels.tolist()) <= {0, 1}:
-        raise PredictionsError(f"{task.predictions} holds a number that is not finite or a label that is not 0 or 1.")
-    return Predictions(patients.pop(), labels, logits)
+    return Predictions(patients[0], np.array(labels, np.uint8), values)

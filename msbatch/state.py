@@ -84,7 +84,7 @@ def newest_attempt(task: TaskDir) -> int:
 
 
 def read_state(task: TaskDir) -> TaskState:
-    """Read a task's state; a task that never started is waiting, one with predictions is done.
+    """Read a task's state; a task that never started is waiting.
 
     Raises
     ------

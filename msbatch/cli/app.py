@@ -67,15 +67,15 @@ def main() -> None:
     """Run the command line; every error a user can mend becomes one or two lines and an exit code."""
     try:
         result: Any = cli.main(auto_envvar_prefix="MSBATCH", standalone_mode=False)
-    except click.exceptions.Abort:
-        _stop("Interrupted.", 130)
-    except KeyboardInterrupt:
+    except click.exceptions.Abort:  # click's name for an interrupt
         _stop("Interrupted: what was finished is kept. The same command goes on from there.", 130)
     except click.ClickException as error:
         error.show()
         raise SystemExit(error.exit_code) from None
     except MsbatchError as error:
         _stop(f"Error: {error}", error.exit_code)
+    except OSError as error:  # no space left, a folder that may not be written, ...
+        _stop(f"Error: {error}", 1)
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("msbatch"):
             raise

@@ -58,7 +58,7 @@ def submit(
     from msbatch.plan import load_plan
 
     if dry_run:
-        _show_plan(None, _draw(given))
+        _show_plan(None, _draw(given) if run is None else load_plan(find_run(run).plan))
         return
     if not local:
         raise MsbatchError(_without_slurm(), "Run the same tasks on this machine with --local.")

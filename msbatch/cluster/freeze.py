@@ -18,6 +18,8 @@ def freeze_code(run: RunDir) -> str:
     str
         SHA-256 over the names and contents of all files.
     """
+    for leftover in run.root.glob(".code.tmp.*"):
+        shutil.rmtree(leftover)
     sources = _sources()
     digest = sha256_json({name: sha256(path) for name, path in sources.items()})
     if run.code.is_dir() and code_digest(run) == digest:

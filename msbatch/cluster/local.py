@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import signal
+import sys
 import time
+import uuid
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -37,6 +42,8 @@ def default_jobs(compute: ComputeSettings) -> int:
 def run_local(run: RunDir, plan: Plan, tasks: Sequence[Task], jobs: int) -> list[TaskStatus]:
     """Run tasks through submitit's local executor and wait for all of them.
 
+    Tasks end with this process: interrupted or killed, it leaves none behind.
+
     Parameters
     ----------
     run : RunDir
@@ -57,58 +64,100 @@ def run_local(run: RunDir, plan: Plan, tasks: Sequence[Task], jobs: int) -> list
     ------
     MsbatchError
         If another submission works on the run.
+    KeyboardInterrupt
+        If this process is asked to end.
     """
     waiting = deque(task for task in tasks if not is_done(run, task))
     if not waiting:
         return []
-    with run_lock(run.root / "local.lock"), Watch(len(waiting)) as watch:
+    with run_lock(run.root / "local.lock"), _terminable(), Watch(len(waiting)) as watch:
         _record(run, [task.index for task in waiting], freeze_code(run))
-        return _run_all(run, plan, waiting, jobs, watch)
-
-
-def _run_all(run: RunDir, plan: Plan, waiting: deque[Task], jobs: int, watch: Watch) -> list[TaskStatus]:
-    executor = _executor(run, plan.compute)
-    running: dict[Task, Any] = {}
-    failed = []
-    try:
-        while waiting or running:
-            while waiting and len(running) < jobs:
-                task = waiting.popleft()
-                running[task] = executor.submit(_call(run, plan, task))
-                watch.started(task_status(run, task))
+        crew = _Crew(run, plan, watch)
+        while waiting or crew.running:
+            while waiting and len(crew.running) < jobs:
+                crew.start(waiting.popleft())
             time.sleep(POLL_S)
-            for task in [task for task, job in running.items() if job.done()]:
-                del running[task]
-                ended = _outcome(run, task)
-                watch.ended(ended)
-                failed += [ended] if ended.phase != "done" else []
-            watch.running(task_status(run, task) for task in running)
-    finally:
-        for job in running.values():
-            job.cancel()
-    return failed
+            crew.look()
+        return crew.failed
 
 
-def _executor(run: RunDir, compute: ComputeSettings) -> submitit.LocalExecutor:
-    executor = submitit.LocalExecutor(folder=make_dir(run.jobs))
-    gpus = compute.processes if compute.device == "cuda" else 0
-    executor.update_parameters(timeout_min=NO_TIME_LIMIT_MIN, gpus_per_node=gpus)
+class _Crew:
+    """The tasks that run just now, and those that failed."""
+
+    def __init__(self, run: RunDir, plan: Plan, watch: Watch) -> None:
+        self.run = run
+        self.plan = plan
+        self.watch = watch
+        self.running: dict[Task, tuple[Any, int]] = {}
+        self.failed: list[TaskStatus] = []
+        self._executor = _executor(run)
+
+    def start(self, task: Task) -> None:
+        before = task_status(self.run, task)
+        with _shielded():
+            job = self._executor.submit(_call(self.run, self.plan, task))
+        self.running[task] = job, before.attempt
+        self.watch.started(before)
+
+    def look(self) -> None:
+        for task in [task for task, (job, _) in self.running.items() if job.done()]:
+            _, attempt = self.running.pop(task)
+            ended = _outcome(self.run, task, attempt)
+            self.watch.ended(ended)
+            self.failed += [ended] if ended.phase != "done" else []
+        self.watch.running(task_status(self.run, task) for task in self.running)
+
+
+def _executor(run: RunDir) -> submitit.LocalExecutor:
+    # A folder of its own: submitit names files by process, and the numbers of processes come again.
+    folder = make_dir(run.jobs / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}")
+    paths = [str(run.code.resolve()), *filter(None, [os.environ.get("PYTHONPATH")])]
+    python = ["env", f"PYTHONPATH={os.pathsep.join(paths)}", sys.executable, "-P"]
+    executor = submitit.LocalExecutor(folder=folder, python=shlex.join(python))
+    executor.update_parameters(timeout_min=NO_TIME_LIMIT_MIN)
     return executor
 
 
 def _call(run: RunDir, plan: Plan, task: Task) -> JobCall:
-    root = run.root.resolve()
-    folder = RunDir(root).task(task.backbone, task.fold)
-    script = root / "code" / "jobs" / "fold.py"
-    return JobCall(str(script), str(root), str(folder.log), task.index, plan.compute.threads)
+    root = RunDir(run.root.resolve())
+    return JobCall(
+        script=str(root.code / "jobs" / "fold.py"),
+        run=str(root.root),
+        log=str(root.task(task.backbone, task.fold).log),
+        task=task.index,
+        threads=plan.compute.threads,
+        devices=os.environ.get("CUDA_VISIBLE_DEVICES"),
+        owner=os.getpid(),
+    )
 
 
-def _outcome(run: RunDir, task: Task) -> TaskStatus:
+def _outcome(run: RunDir, task: Task, attempt_before: int) -> TaskStatus:
     status = task_status(run, task)
-    if status.phase in ("done", "failed"):
+    told = status.phase == "failed" and status.attempt > attempt_before
+    if status.phase == "done" or told:
         return status
     log = run.task(task.backbone, task.fold).log
     return replace(status, phase="failed", reason=f"it ended without a word, perhaps killed: see {log}")
+
+
+@contextmanager
+def _shielded() -> Iterator[None]:
+    """Start processes that leave an interrupt from the keyboard to this one."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Take a request to end as an interrupt, so that the lock is released."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _record(run: RunDir, indices: list[int], code: str) -> None:

@@ -28,6 +28,11 @@ def run_lock(path: Path) -> Iterator[None]:
         path.unlink(missing_ok=True)
 
 
+def is_alive(pid: int) -> bool:
+    """Say whether a process of this machine exists."""
+    return Path(f"/proc/{pid}").exists()
+
+
 def _take(path: Path) -> None:
     mine = json.dumps({"host": socket.gethostname(), "pid": os.getpid()})
     for _ in range(2):
@@ -47,7 +52,9 @@ def _remove_if_stale(path: Path) -> None:
         holder = json.loads(path.read_text())
     except (OSError, json.JSONDecodeError):
         holder = {"host": "?", "pid": 0}
-    if holder["host"] == socket.gethostname() and not Path(f"/proc/{holder['pid']}").exists():
+    # A number can come again after a restart: this process does not hold what it asks for.
+    gone = holder["pid"] == os.getpid() or not is_alive(holder["pid"])
+    if holder["host"] == socket.gethostname() and gone:
         path.unlink(missing_ok=True)
         return
     raise MsbatchError(

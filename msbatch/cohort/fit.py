@@ -68,7 +68,7 @@ def fit(image: NDArray[np.uint8], size_px: int, scale: float, mode: Fit) -> tupl
 def border_colour(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Estimate the background as the median of the outermost pixels, shape (3,)."""
     edges = (image[0], image[-1], image[:, 0], image[:, -1])
-    return np.round(np.median(np.concatenate(edges), axis=0)).astype(np.uint8)
+    return np.asarray(np.round(np.median(np.concatenate(edges), axis=0)), np.uint8)
 
 
 def _rescale(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:

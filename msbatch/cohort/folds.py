@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from msbatch.config import Settings, full_name
 from msbatch.errors import MsbatchError
@@ -46,6 +47,14 @@ class _Kind:
         return frozenset({("class", name) for name in self.classes} | sexes)
 
 
+class _Turn(NamedTuple):
+    """What decides between patients: too many turns so far, how many, and the lot."""
+
+    often: bool
+    duty: int
+    lot: str
+
+
 def draw_plan(store: Path, settings: Settings) -> Plan:
     """Draw the plan of a study.
 
@@ -78,14 +87,12 @@ def draw_plan(store: Path, settings: Settings) -> Plan:
     return plan.with_backbones([full_name(backbone) for backbone in settings.plan.backbones])
 
 
-def draw_folds(
-    cohort: Mapping[str, PatientFacts], seed: int, val_patients: int | None = None
-) -> tuple[Fold, ...]:
+def draw_folds(cohort: Mapping[str, PatientFacts], seed: int, val_patients: int | None = None) -> tuple[Fold, ...]:
     """Hold out every patient once, and draw who validates meanwhile.
 
-    Training keeps both classes. Then validation gets both classes, then both sexes, as long as training
-    keeps as many patients of a class or a sex as it lends. Among equals goes who validated in the fewest
-    earlier folds, so that everyone also trains; the rest is lot.
+    Training keeps both classes. Then validation gets both classes; then both sexes, as long as training keeps
+    as many patients of a class or a sex as it lends, and nobody validates in more than half of the folds for
+    it. Among equals goes who validated in the fewest earlier folds; the rest is lot.
 
     Parameters
     ----------
@@ -111,10 +118,13 @@ def draw_folds(
     number = (2 if len(cohort) < LARGE_COHORT else 4) if val_patients is None else val_patients
     kinds = {patient: _kind(facts) for patient, facts in sorted(cohort.items())}
     duty: Counter[str] = Counter()
-    folds = []
+    folds: list[Fold] = []
     for held_out in kinds:
         rest = {patient: kind for patient, kind in kinds.items() if patient != held_out}
-        turns = {patient: (duty[patient], sha256_json([seed, held_out, patient])) for patient in rest}
+        turns = {
+            patient: _Turn(2 * duty[patient] > len(folds) + 1, duty[patient], sha256_json([seed, held_out, patient]))
+            for patient in rest
+        }
         validation = _Draw(rest, number).fill(turns)
         duty.update(validation)
         folds.append(_fold(len(folds), cohort, held_out, validation))
@@ -129,28 +139,26 @@ class _Draw:
         self.validation: dict[str, _Kind] = {}
         self.number = number
 
-    def fill(self, turns: Mapping[str, tuple[int, str]]) -> list[str]:
-        """Give the validation patients, sorted; among equals the lowest turn goes first."""
+    def fill(self, turns: Mapping[str, _Turn]) -> list[str]:
+        """Give the validation patients, sorted."""
         while len(self.validation) < self.number:
             kept = _traits(self.training)
-            costs = {
-                kind: self._cost(kind, kept) for kind in set(self.training.values()) if _spared(kind, kept)
-            }
+            costs = {kind: self._costs(kind, kept) for kind in set(self.training.values()) if _spared(kind, kept)}
             free = [patient for patient, kind in self.training.items() if kind in costs]
             if not free:
                 break
-            chosen = min(free, key=lambda patient: (costs[self.training[patient]], turns[patient]))
+            chosen = min(free, key=lambda patient: _rank(costs[self.training[patient]], turns[patient]))
             self.validation[chosen] = self.training.pop(chosen)
         return sorted(self.validation)
 
-    def _cost(self, kind: _Kind, kept: Counter[tuple[str, str]]) -> tuple[int, ...]:
-        """Rank what taking one of this kind would spoil, the gravest first."""
+    def _costs(self, kind: _Kind, kept: Counter[tuple[str, str]]) -> tuple[int, ...]:
+        """Give what taking one of this kind would spoil, the gravest first."""
         lent = _traits(self.validation)
         peers = [other for other in self.validation.values() if other.classes == kind.classes]
-        missing = 2 - len({trait for trait in {*lent, *kind.traits} if trait[0] == "class"})
+        absent = 2 - len({name for trait, name in {*lent, *kind.traits} if trait == "class"})
         return (
-            missing > self.number - len(self.validation) - 1,
-            any(lent[trait] + 1 > kept[trait] - 1 for trait in kind.traits),
+            absent > self.number - len(self.validation) - 1,
+            sum(lent[trait] + 1 > kept[trait] - 1 for trait in kind.traits),
             not kind.sex or ("sex", kind.sex) in lent,
             0 if self.validation else self._sexes_beside(kind),
             len(peers),
@@ -159,7 +167,12 @@ class _Draw:
 
     def _sexes_beside(self, kind: _Kind) -> int:
         # A class of one sex goes first; else the other class might take that sex and leave no choice.
-        return len({other.sex for other in self.training.values() if other.classes == kind.classes})
+        return len({other.sex for other in self.training.values() if other.classes == kind.classes} - {""})
+
+
+def _rank(costs: tuple[int, ...], turn: _Turn) -> tuple[Any, ...]:
+    no_class, *others = costs
+    return no_class, turn.often, others, turn.duty, turn.lot
 
 
 def _traits(patients: Mapping[str, _Kind]) -> Counter[tuple[str, str]]:
@@ -220,6 +233,4 @@ def _fold(number: int, cohort: Mapping[str, PatientFacts], held_out: str, valida
 def _count(cohort: Mapping[str, PatientFacts], patients: Iterable[str]) -> dict[str, dict[str, int]]:
     classes = next(iter(cohort.values())).cells
     found = {name: [cohort[patient].cells[name] for patient in patients] for name in classes}
-    return {
-        name: {"patients": sum(n > 0 for n in cells), "cells": sum(cells)} for name, cells in found.items()
-    }
+    return {name: {"patients": sum(n > 0 for n in cells), "cells": sum(cells)} for name, cells in found.items()}

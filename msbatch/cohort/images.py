@@ -60,9 +60,7 @@ def read_extent(path: Path, max_side_px: int) -> tuple[int, int]:
     if min(height, width) < 1:
         raise ImageError(path, f"it has no pixels ({width} x {height})")
     if max(height, width) > max_side_px:
-        raise FieldOfViewError(
-            path, f"it is {width} x {height} px, with a side above {max_side_px}: {FIELD_OF_VIEW}"
-        )
+        raise FieldOfViewError(path, f"it is {width} x {height} px, with a side above {max_side_px}: {FIELD_OF_VIEW}")
     return height, width
 
 

@@ -14,6 +14,7 @@ from msbatch.files import atomic_path
 from msbatch.store import Store
 
 MAX_LEVELS = 8
+MISSING = "missing"
 TEXT_PX = 16
 
 
@@ -28,7 +29,7 @@ def describe(store: Store) -> dict[str, Any]:
         "packed": store.settings,
         "cells": sum(sum(patient["cells"].values()) for patient in patients),
         "patients": patients,
-        "tables": _cross_tables(patients),
+        "tables": _cross_tables(patients, store.level),
     }
 
 
@@ -40,7 +41,8 @@ def tables(facts: dict[str, Any]) -> list[Table]:
     for patient in facts["patients"]:
         values = [patient["covariates"][name] or "-" for name in covariates]
         table.add_row(patient["patient"], patient["label"], str(sum(patient["cells"].values())), *values)
-    return [table, *(_cross_table(name, counts) for name, counts in facts["tables"].items())]
+    counted = "patients" if facts["level"] == "patient" else "cells"
+    return [table, *(_cross_table(f"{counted} by {name} and class", name, n) for name, n in facts["tables"].items())]
 
 
 def montage(store: Store, out: Path, per_patient: int = 10) -> None:
@@ -75,29 +77,27 @@ def _label(store: Store, patient: str) -> str:
     return "mixed" if label is None else store.classes[label]
 
 
-def _cross_tables(patients: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, int]]]:
+def _cross_tables(patients: list[dict[str, Any]], level: str) -> dict[str, dict[str, dict[str, int]]]:
+    """Count patients, or cells where these carry the label, of each class at each level of a category."""
     names = list(patients[0]["covariates"]) if patients else []
-    found = {
-        name: Counter((p["covariates"][name] or "missing", p["label"]) for p in patients) for name in names
-    }
-    return {
-        name: _nested(counts)
-        for name, counts in found.items()
-        if len({value for value, _ in counts}) <= MAX_LEVELS
-    }
+    most = min(MAX_LEVELS, max(2, len(patients) // 2))
+    counted = {name: _cross_counts(patients, name, level) for name in names}
+    return {name: counts for name, counts in counted.items() if len(counts) <= most}
 
 
-def _nested(counts: Counter[tuple[str, str]]) -> dict[str, dict[str, int]]:
-    labels = sorted({label for _, label in counts})
-    return {
-        value: {label: counts[value, label] for label in labels}
-        for value in sorted({value for value, _ in counts})
-    }
+def _cross_counts(patients: list[dict[str, Any]], name: str, level: str) -> dict[str, dict[str, int]]:
+    counts: dict[str, Counter[str]] = {}
+    for patient in patients:
+        cells = Counter(patient["cells"])
+        value = patient["covariates"][name] or MISSING
+        counts.setdefault(value, Counter()).update(cells if level == "cell" else {patient["label"]: 1})
+    labels = list(patients[0]["cells"])
+    return {value: {label: counts[value][label] for label in labels} for value in sorted(counts)}
 
 
-def _cross_table(name: str, counts: dict[str, dict[str, int]]) -> Table:
+def _cross_table(title: str, name: str, counts: dict[str, dict[str, int]]) -> Table:
     labels = list(next(iter(counts.values())))
-    table = _table(f"patients by {name} and class", name, *labels)
+    table = _table(title, name, *labels)
     for value, row in counts.items():
         table.add_row(value, *(str(row[label]) for label in labels))
     return table

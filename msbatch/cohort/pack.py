@@ -19,7 +19,7 @@ from msbatch.cohort.sheet import Columns
 from msbatch.cohort.table import CellFile, Cohort, Patient, read_cohort
 from msbatch.cohort.tally import PackReport, Tally, quarantine_path
 from msbatch.cohort.workers import OrderedMap, ordered_map
-from msbatch.cohort.writer import Canvas, Cell, StoreWriter, verify
+from msbatch.cohort.writer import Canvas, Cell, create_store, verify
 from msbatch.errors import MsbatchError
 from msbatch.files import atomic_path, sha256, write_csv, write_text
 
@@ -169,7 +169,7 @@ def _write(path: Path, source: _Source, tally: Tally, run: OrderedMap, progress:
     cohort, preparation = source.cohort, source.preparation
     files = [file for patient in cohort.patients for file in source.files(patient)]
     with (
-        StoreWriter(path, preparation.size_px) as writer,
+        create_store(path, preparation.size_px) as writer,
         progress("packing", len(files), "images") as advance,
     ):
         results = run(preparation.cell, files)
@@ -221,9 +221,7 @@ def _report(output: Path, cohort: Cohort, tally: Tally, scale: float, digest: st
 
 def _refuse_existing(output: Path, overwrite: bool) -> None:
     if output.exists() and not overwrite:
-        raise MsbatchError(
-            f"{output} exists already.", "Choose another name, or replace it with --overwrite."
-        )
+        raise MsbatchError(f"{output} exists already.", "Choose another name, or replace it with --overwrite.")
 
 
 def _refuse_fields_of_view(found: list[str], total: int) -> None:

@@ -30,7 +30,7 @@ def to_8bit(samples: NDArray[np.unsignedinteger], bits: int) -> NDArray[np.uint8
     if samples.dtype == np.uint8 and bits == 8:
         return samples
     top = (1 << bits) - 1
-    scaled = (np.minimum(samples, top).astype(np.uint32) * 255 + top // 2) // top
+    scaled: NDArray[np.uint32] = (samples.astype(np.uint32) * 255 + top // 2) // top
     return scaled.astype(np.uint8)
 
 

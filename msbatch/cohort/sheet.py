@@ -86,15 +86,12 @@ def read_sheet(path: Path) -> Sheet:
             separator = _separator(handle.readline())
             handle.seek(0)
             lines = [
-                [value.strip(" ") for value in line]
-                for line in csv.reader(handle, delimiter=separator, strict=True)
+                [value.strip(" ") for value in line] for line in csv.reader(handle, delimiter=separator, strict=True)
             ]
     except FileNotFoundError:
         raise MsbatchError(f"{path} does not exist.") from None
     except UnicodeDecodeError:
-        raise MsbatchError(
-            f"{path} is not UTF-8 text.", "Save it from the spreadsheet as: CSV UTF-8"
-        ) from None
+        raise MsbatchError(f"{path} is not UTF-8 text.", "Save it from the spreadsheet as: CSV UTF-8") from None
     except (OSError, csv.Error) as error:
         raise MsbatchError(f"{path} cannot be read as CSV: {error}.") from None
     return _parse(path, lines)
@@ -117,5 +114,8 @@ def _parse(path: Path, lines: list[list[str]]) -> Sheet:
         raise MsbatchError(f"{path}: row {uneven[0]} has another number of values than the header.")
     if not numbered:
         raise MsbatchError(f"{path} has no rows.")
-    named = {number: dict(zip(header, line, strict=True)) for number, line in numbered.items()}
+    named = {
+        number: {name: value for name, value in zip(header, line, strict=True) if name}
+        for number, line in numbered.items()
+    }
     return Sheet(path, columns, named)

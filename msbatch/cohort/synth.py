@@ -9,8 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from msbatch.errors import MsbatchError
+from msbatch.files import make_dir, write_csv
+
 BACKGROUND = np.array([236.0, 228.0, 222.0])
 CELL = np.array([205.0, 128.0, 132.0])
+HEADER = ("patient", "label", "sex", "age", "batch")
+
+Row = tuple[str, str, str, str, str]
 
 
 def draw_cohort(folder: Path, patients: int = 8, cells: int = 40, seed: int = 0, effect: float = 1.0) -> Path:
@@ -32,22 +38,23 @@ def draw_cohort(folder: Path, patients: int = 8, cells: int = 40, seed: int = 0,
     -------
     Path
         The cohort's table.
+
+    Raises
+    ------
+    MsbatchError
+        If the folder holds the table of another cohort.
     """
-    rows = []
-    for number in range(patients):
+    table = folder / "cohort.csv"
+    rows = [_row(number, seed) for number in range(patients)]
+    _refuse_other(table, rows)
+    for number, row in enumerate(rows):
         rng = np.random.default_rng([seed, number])
-        name = f"P{number:02d}"
-        ms = number % 2 == 0
-        (folder / "images" / name).mkdir(parents=True, exist_ok=True)
+        own = make_dir(folder / "images" / row[0])
         stain, radius = rng.normal(0, 5, 3), rng.uniform(26, 30)
         for cell in range(cells):
-            image = draw_cell(rng, radius, stain, effect if ms else 0.0)
-            Image.fromarray(image).save(folder / "images" / name / f"cell_{cell:03d}.png")
-        sex = "F" if number // 2 % 2 == 0 else "M"
-        rows.append((name, "ms" if ms else "control", sex, rng.integers(25, 60), f"batch{number % 3}"))
-    table = folder / "cohort.csv"
-    with table.open("w", encoding="utf-8", newline="") as out:
-        csv.writer(out).writerows([("patient", "label", "sex", "age", "batch"), *rows])
+            image = draw_cell(rng, radius, stain, effect if row[1] == "ms" else 0.0)
+            Image.fromarray(image).save(own / f"cell_{cell:03d}.png")
+    write_csv(table, HEADER, rows)
     return table
 
 
@@ -65,7 +72,24 @@ def draw_cell(
     centre = pallor * np.exp(-((distance / (0.45 * size)) ** 2))
     weight = (inside * (1 - centre))[..., None]
     colour = BACKGROUND * (1 - weight) + (CELL + stain) * weight
-    return np.clip(colour + rng.normal(0, 4, colour.shape), 0, 255).astype(np.uint8)
+    noisy: NDArray[np.float64] = np.clip(colour + rng.normal(0, 4, colour.shape), 0, 255)
+    return noisy.astype(np.uint8)
+
+
+def _row(number: int, seed: int) -> Row:
+    label = "ms" if number % 2 == 0 else "control"
+    sex = "F" if number // 2 % 2 == 0 else "M"
+    age = np.random.default_rng([seed, number, 1]).integers(25, 60)
+    return f"P{number:02d}", label, sex, str(age), f"batch{number % 3}"
+
+
+def _refuse_other(table: Path, rows: list[Row]) -> None:
+    if not table.exists():
+        return
+    with table.open(encoding="utf-8", newline="") as handle:
+        found = [tuple(line) for line in csv.reader(handle)]
+    if found != [HEADER, *rows]:
+        raise MsbatchError(f"{table} belongs to another cohort.", "Draw this one into an empty folder.")
 
 
 def _outline(rng: np.random.Generator, angle: NDArray[np.float64], effect: float) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from msbatch.errors import MsbatchError
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
 Row = dict[str, str]
+Files = dict[str, list[tuple[str, Row]]]
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,18 @@ class Cohort:
     varying: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _Roles:
+    """Which column holds what; `path` is None where a row is a patient."""
+
+    patient: str
+    label: str
+    path: str | None
+
+    def others(self, sheet: Sheet) -> list[str]:
+        return [name for name in sheet.columns if name not in (self.patient, self.label, self.path)]
+
+
 def read_cohort(images: Path, table: Path, columns: Columns, rule: LabelRule) -> Cohort:
     """Read a table with a row per image or per patient, and find the files that it means.
 
@@ -83,36 +97,66 @@ def read_cohort(images: Path, table: Path, columns: Columns, rule: LabelRule) ->
     if not images.is_dir():
         raise MsbatchError(f"{images} is not a folder.")
     sheet = read_sheet(table)
-    patient, label = sheet.need("patient", columns.patient), sheet.need("label", columns.label)
-    path = sheet.find("path", columns.path)
-    check_identifiers(row[patient] for row in sheet.rows.values())
-    classes = choose_classes({row[label] for row in sheet.rows.values()}, rule)
-    rows = {number: row for number, row in sheet.rows.items() if row[label] in classes}
-    _check_levels(sheet, rows, patient, label, rule)
-    files = _listed(images, rows, patient, path) if path else _found(images, sheet, rows, patient)
+    roles = _find_roles(sheet, columns)
+    check_identifiers(row[roles.patient] for row in sheet.rows.values())
+    classes = choose_classes({row[roles.label] for row in sheet.rows.values()}, rule)
+    rows = {number: row for number, row in sheet.rows.items() if row[roles.label] in classes}
+    _check_level(sheet, rows, roles, rule)
+    files = (
+        _listed(images, rows, roles.patient, roles.path) if roles.path else _found(images, sheet, rows, roles.patient)
+    )
     _check_once(files)
-    others = [name for name in sheet.columns if name not in (patient, label, path)]
-    varying = tuple(name for name in others if _varies(rows.values(), patient, name))
+    others = roles.others(sheet)
+    varying = tuple(name for name in others if _varies(rows.values(), roles.patient, name))
     patients = [
-        Patient(name, _cell_files(files[name], label, classes), _attributes(files[name], others, varying))
+        Patient(name, _cell_files(files[name], roles.label, classes), _attributes(files[name], others, varying))
         for name in sorted(files)
     ]
     return Cohort(tuple(patients), classes, len(sheet.rows) - len(rows), varying)
 
 
-Files = dict[str, list[tuple[str, Row]]]
+def _find_roles(sheet: Sheet, columns: Columns) -> _Roles:
+    roles = _Roles(
+        sheet.need("patient", columns.patient), sheet.need("label", columns.label), sheet.find("path", columns.path)
+    )
+    for number, row in sheet.rows.items():
+        blank = [name for name in (roles.patient, roles.label, roles.path) if name and not row[name]]
+        if blank:
+            raise MsbatchError(f"{sheet.path}: row {number} has no {blank[0]}.")
+    return roles
+
+
+def _check_level(sheet: Sheet, rows: dict[int, Row], roles: _Roles, rule: LabelRule) -> None:
+    if rule.level == "cell" and not roles.path:
+        raise MsbatchError(
+            f"{sheet.path} has a row per patient, so it cannot label cells.", "Name its column of image paths: --path"
+        )
+    if rule.level != "patient":
+        return
+    labels: dict[str, str] = {}
+    for row in rows.values():
+        first = labels.setdefault(row[roles.patient], row[roles.label])
+        if first != row[roles.label]:
+            raise MsbatchError(
+                f"{sheet.path}: patient {row[roles.patient]} has two labels, {first} and {row[roles.label]}.",
+                "Correct the table, or leave out --label-per patient.",
+            )
 
 
 def _listed(images: Path, rows: dict[int, Row], patient: str, path: str) -> Files:
     root = images.resolve()
     files: Files = {}
     for number, row in rows.items():
-        where = row[path]
-        outside = Path(where).is_absolute() or not (root / where).resolve().is_relative_to(root)
-        if not where or has_control(where) or outside:
-            raise MsbatchError(f"Row {number}: the path {shown(where)} does not lie inside {images}.")
-        files.setdefault(row[patient], []).append((Path(where).as_posix(), row))
+        if not _is_inside(root, row[path]):
+            raise MsbatchError(f"Row {number}: the path {shown(row[path])} does not lie inside {images}.")
+        files.setdefault(row[patient], []).append((Path(os.path.normpath(row[path])).as_posix(), row))
     return files
+
+
+def _is_inside(root: Path, path: str) -> bool:
+    if has_control(path) or Path(path).is_absolute():
+        return False
+    return (root / path).resolve().is_relative_to(root)
 
 
 def _found(images: Path, sheet: Sheet, rows: dict[int, Row], patient: str) -> Files:
@@ -140,22 +184,11 @@ def _found(images: Path, sheet: Sheet, rows: dict[int, Row], patient: str) -> Fi
 
 
 def _images_in(folder: Path) -> list[Path]:
-    return sorted(
-        path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    )
-
-
-def _check_levels(sheet: Sheet, rows: dict[int, Row], patient: str, label: str, rule: LabelRule) -> None:
-    if rule.level != "patient":
-        return
-    labels: dict[str, str] = {}
-    for row in rows.values():
-        first = labels.setdefault(row[patient], row[label])
-        if first != row[label]:
-            raise MsbatchError(
-                f"{sheet.path}: patient {row[patient]} has two labels, {first} and {row[label]}.",
-                "Correct the table, or leave out --label-per patient.",
-            )
+    found = [p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")]
+    strange = [str(path) for path in found if has_control(str(path))]
+    if strange:
+        raise MsbatchError(f"The name {shown(strange[0])} holds a control character or is not UTF-8.", "Rename it.")
+    return found
 
 
 def _check_once(files: Files) -> None:

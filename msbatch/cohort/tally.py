@@ -59,9 +59,7 @@ class PackReport:
             ),
             f"Left out: {self.dropped} rows of other labels.": self.dropped > 0,
             f"No attribute, since they vary within a patient: {', '.join(self.varying)}.": bool(self.varying),
-            f"Warning: there is no cell of class {', '.join(empty)}; such a cohort cannot be planned.": bool(
-                empty
-            ),
+            f"Warning: there is no cell of class {', '.join(empty)}; such a cohort cannot be planned.": bool(empty),
         }
         first = f"Packed {self.patients} patients, {self.cells} cells ({classes}) into {self.output}."
         return "\n".join([first, *(note for note, holds in notes.items() if holds)])
@@ -120,8 +118,7 @@ class Tally:
             self.cropped += cell.cropped
             return True
         _refuse_conflict(first, here)
-        again = "it is listed twice" if first[1] == cell.source else f"it holds the same pixels as {first[1]}"
-        self.leave_out(cell.source, f"{again} and was packed once")
+        self.leave_out(cell.source, f"it holds the same pixels as {first[1]}")
         return False
 
 

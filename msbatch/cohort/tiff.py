@@ -58,6 +58,8 @@ def tiff_pixels(path: Path) -> NDArray[np.uint8]:
 
 
 def _only_page(file: TiffFile) -> TiffPage:
+    if not file.pages:
+        raise PixelError("it cannot be decoded: it holds no page")
     if len(file.pages) != 1 or file.series[0].shape != file.pages[0].shape:
         raise PixelError("it holds several pages or planes")
     return file.pages[0]
@@ -82,7 +84,8 @@ def _rgb(page: TiffPage) -> NDArray[np.uint8]:
     if page.axes.startswith("S"):
         samples = np.moveaxis(samples, 0, -1)
     if page.photometric == PHOTOMETRIC.PALETTE:
-        return to_8bit(np.moveaxis(page.colormap[:, samples], 0, -1), 16)
+        # Writers widen an 8-bit colour by 256 or by 257: its upper byte is what they meant.
+        return (np.moveaxis(page.colormap[:, samples], 0, -1) >> 8).astype(np.uint8)
     samples = to_8bit(samples, page.bitspersample)
     if page.photometric == PHOTOMETRIC.SEPARATED:
         return _from_cmyk(samples)

@@ -49,9 +49,7 @@ def ordered_map(workers: int) -> Iterator[OrderedMap]:
     try:
         yield lambda function, items: _look_ahead(pool, function, items, workers * AHEAD_PER_WORKER)
     except BrokenProcessPool:
-        raise MsbatchError(
-            "A worker process died, perhaps for lack of memory.", "Try fewer --workers."
-        ) from None
+        raise MsbatchError("A worker process died, perhaps for lack of memory.", "Try fewer --workers.") from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any
 
 import h5py
@@ -54,39 +54,15 @@ Canvas = NDArray[np.uint8]
 
 
 class StoreWriter:
-    """A store being written; use it as a context manager.
+    """Writes patients into an open file; made by `create_store`."""
 
-    Images pass through an unnamed temporary file, since how many of a patient's files can be decoded is known only
-    at the end, and a contiguous dataset needs its length at the start.
-
-    Parameters
-    ----------
-    path : Path
-        The file to write; its folder also holds the temporary file.
-    size_px : int
-        Side of the canvas.
-    """
-
-    def __init__(self, path: Path, size_px: int) -> None:
+    def __init__(self, file: h5py.File, spool: IO[bytes], size_px: int) -> None:
+        self._file = file
+        self._spool = spool
         self._size_px = size_px
-        self._spool: IO[bytes] = tempfile.TemporaryFile(dir=path.parent)
-        self._file = h5py.File(path, "w", libver=("v110", "v110"), locking=False)
-        self._file.create_group(PATIENTS)
+        file.create_group(PATIENTS)
 
-    def __enter__(self) -> StoreWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            self._spool.close()
-        finally:
-            self._file.close()
-
-    def add_patient(
-        self, patient: str, attributes: Mapping[str, str], cells: Iterable[tuple[Cell, Canvas]]
-    ) -> int:
+    def add_patient(self, patient: str, attributes: Mapping[str, str], cells: Iterable[tuple[Cell, Canvas]]) -> int:
         """Write one patient and give the number of cells; writes nothing where there are none.
 
         Each canvas is uint8 of shape (S, S, 3).
@@ -95,7 +71,7 @@ class StoreWriter:
         if not kept:
             return 0
         group = self._file[PATIENTS].create_group(patient)
-        group.attrs["attributes"] = json.dumps(dict(attributes), sort_keys=True)
+        group.attrs["attributes"] = json.dumps(dict(attributes))
         self._copy_images(group, len(kept))
         group["labels"] = np.array([cell.label for cell in kept], np.uint8)
         group["digest"] = np.array([cell.digest for cell in kept], "S64")
@@ -137,6 +113,36 @@ class StoreWriter:
             images[start : start + rows] = block.reshape(rows, *shape)
 
 
+@contextmanager
+def create_store(path: Path, size_px: int) -> Iterator[StoreWriter]:
+    """Create a store to be written in this block; the file is closed at its end.
+
+    Images pass through an unnamed temporary file, since how many of a patient's files can be decoded is known only
+    at the end, and a contiguous dataset needs its length at the start.
+
+    Parameters
+    ----------
+    path : Path
+        The file to write; its folder also holds the temporary file.
+    size_px : int
+        Side of the canvas.
+
+    Yields
+    ------
+    StoreWriter
+
+    Raises
+    ------
+    OSError, RuntimeError
+        As HDF5 gives it: no space left, ...; also when the file is closed.
+    """
+    with (
+        tempfile.TemporaryFile(dir=path.parent) as spool,
+        h5py.File(path, "w", libver=("v110", "v110"), locking=False) as file,
+    ):
+        yield StoreWriter(file, spool, size_px)
+
+
 def verify(path: Path, cells: Mapping[str, int]) -> None:
     """Check that a store that was just written opens and holds every cell.
 
@@ -155,9 +161,7 @@ def verify(path: Path, cells: Mapping[str, int]) -> None:
     with Store(path) as store:
         found = {patient: store.cells(patient) for patient in store.patients}
     if found != dict(cells):
-        raise StoreError(
-            "The store that was written does not hold what was packed.", "Check the disk and pack again."
-        )
+        raise StoreError("The store that was written does not hold what was packed.", "Check the disk and pack again.")
 
 
 def _versions() -> str:

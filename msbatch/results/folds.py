@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from msbatch.plan import Task
 from msbatch.predictions import Predictions
 from msbatch.results import metrics
 from msbatch.results.metrics import Counts, Value
@@ -18,59 +18,64 @@ class FoldResult:
 
     Attributes
     ----------
+    fold : int
+        Its number.
+    patient : str
+        The held-out patient.
     label : int or None
-        The patient's class where all cells share it.
+        The patient's class, None where cells differ.
     counts : Counts
-        Cells.
+        Cells, called positive where the logit exceeds 0.
     score : float
         Mean logit of the patient's cells.
-    votes : float
-        Share of the patient's cells called positive.
+    auc : Value
+        Within the patient.
     """
 
-    task: Task
+    fold: int
     patient: str
     label: int | None
-    cells: int
     counts: Counts
     score: float
-    votes: float
     auc: Value
 
     @property
-    def call(self) -> bool:
-        """The patient's call by mean logit; a tie is negative."""
-        return self.score > 0
+    def cells(self) -> int:
+        """Cells of the patient."""
+        return self.counts.positives + self.counts.negatives
 
     @property
-    def vote(self) -> bool:
-        """The patient's call by majority of its cells; a tie is negative."""
-        return self.votes > 0.5
+    def call(self) -> int:
+        """The patient's class by mean logit; a tie is negative."""
+        return int(self.score > 0)
+
+    @property
+    def vote(self) -> int:
+        """The patient's class by majority of cells; a tie is negative."""
+        return int(2 * (self.counts.tp + self.counts.fp) > self.cells)
 
     @property
     def recall(self) -> Value:
         """Share of cells called correctly, where the patient has one class."""
         if self.label is None:
-            return Value(None, "cells of both classes")
+            return Value(None, "both classes")
         return metrics.sensitivity(self.counts) if self.label else metrics.specificity(self.counts)
 
     @property
     def f1(self) -> Value:
-        """Ordinary F1 of the positive class, where the fold has both classes."""
+        """Ordinary F1 of the positive class, where the patient has both classes."""
         return metrics.f1_positive(self.counts) if self.label is None else Value(None, "one class only")
 
 
-def summarise(task: Task, predictions: Predictions) -> FoldResult:
-    """Sum one fold's predictions up; a cell is called positive where its logit exceeds 0."""
-    calls = predictions.logits > 0
-    classes = np.unique(predictions.labels)
+def summarise(fold: int, predictions: Predictions) -> FoldResult:
+    """Sum one fold's predictions up; the order of the cells does not matter."""
+    labels, logits = predictions.labels, predictions.logits
+    classes = np.unique(labels)
     return FoldResult(
-        task=task,
+        fold=fold,
         patient=predictions.patient,
         label=int(classes[0]) if len(classes) == 1 else None,
-        cells=len(calls),
-        counts=metrics.count(predictions.labels, calls),
-        score=float(predictions.logits.mean()),
-        votes=float(calls.mean()),
-        auc=metrics.auc(predictions.labels, predictions.logits),
+        counts=metrics.count(labels, logits > 0),
+        score=math.fsum(logits) / len(logits),
+        auc=metrics.auc(labels, logits),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,7 +78,10 @@ def balanced_accuracy(counts: Counts) -> Value:
 
 
 def f1_positive(counts: Counts) -> Value:
-    """F1 of the positive class from pooled counts, 2TP / (2TP + FP + FN) (Forman & Scholz 2010)."""
+    """F1 of the positive class from pooled counts, 2TP / (2TP + FP + FN) (Forman & Scholz 2010).
+
+    Undefined while one class only is there: such an F1 hangs on which class that is.
+    """
     return _f1(counts.tp, counts)
 
 
@@ -92,38 +96,43 @@ def macro_f1(counts: Counts) -> Value:
 
 
 def mcc(counts: Counts) -> Value:
-    """Matthews correlation coefficient."""
-    both = _need_both(counts)
-    if both is not None:
-        return both
-    called, spared = counts.tp + counts.fp, counts.tn + counts.fn
-    if not called or not spared:
-        return Value(None, "all calls are alike")
-    product = counts.positives * counts.negatives * called * spared
+    """Matthews correlation coefficient; undefined where truth or calls are all alike."""
+    product = counts.positives * counts.negatives * (counts.tp + counts.fp) * (counts.tn + counts.fn)
+    if not product:
+        return _need_both(counts) or Value(None, "all calls alike")
     return Value((counts.tp * counts.tn - counts.fp * counts.fn) / math.sqrt(product))
 
 
 def own_class_f1(recall: Value) -> Value:
-    """F1 of a one-class fold for its own class, 2r / (1 + r), since published tables show it."""
+    """F1 of a one-class fold for its own class, 2r / (1 + r), as published tables show it."""
     return recall if recall.number is None else Value(2 * recall.number / (1 + recall.number))
 
 
 def auc(labels: NDArray[np.uint8], logits: NDArray[np.float64]) -> Value:
-    """Area under the ROC curve of one model's logits."""
+    """Area under the ROC curve of one model's logits.
+
+    Parameters
+    ----------
+    labels : ndarray of uint8, shape (n,)
+        True class, 0 or 1.
+    logits : ndarray of float64, shape (n,)
+        From one model: between models logits are not comparable.
+    """
     if len(np.unique(labels)) < 2:
         return Value(None, "one class only")
     return Value(float(roc_auc_score(labels, logits)))
 
 
-def mean(values: list[Value]) -> tuple[Value, int]:
-    """Mean over the values that are defined, and how many those are."""
+def mean(values: Iterable[Value]) -> tuple[Value, int]:
+    """Mean over the values that are defined, in any order, and how many those are."""
     numbers = [value.number for value in values if value.number is not None]
-    return (Value(math.fsum(numbers) / len(numbers)) if numbers else Value(None, "defined nowhere")), len(numbers)
+    if not numbers:
+        return Value(None, "no patient has one"), 0
+    return Value(math.fsum(numbers) / len(numbers)), len(numbers)
 
 
 def _f1(hits: int, counts: Counts) -> Value:
-    both = _need_both(counts)
-    return both if both is not None else Value(2 * hits / (2 * hits + counts.fp + counts.fn) if hits else 0.0)
+    return _need_both(counts) or Value(2 * hits / (2 * hits + counts.fp + counts.fn))
 
 
 def _need_both(counts: Counts) -> Value | None:

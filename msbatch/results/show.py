@@ -1,116 +1,151 @@
-"""Tables for a terminal and for scripts."""
+"""The tables as a terminal, a log and a script get them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from msbatch.results.folds import FoldResult
+from msbatch.config import SHORT_NAMES
 from msbatch.results.metrics import Value
-from msbatch.results.reduce import Reduction, Row
+from msbatch.results.reduce import Reduction
+from msbatch.results.rows import Row
 
-WRONG = " x"
+FOLD_COLUMNS = 4  # backbones beside each other: what 80 characters hold
+SUMMARY_COLUMNS = 5
+LISTED = 10  # missing folds named one by one
+
+_SHORT = {name: short for short, name in SHORT_NAMES.items()}
+_NOT_SHOWN = {"backbone", "rule", "folds_done", "folds_expected", "status", "tp", "fp", "fn", "tn"}
+_ALARM = "bold red"
 
 
 def tables(reduction: Reduction) -> Iterator[RenderableType]:
-    """Give the fold table, then the summaries over cells and patients, then what is missing."""
-    yield _fold_table(reduction)
-    yield _summary("Cells, pooled over folds", reduction.cells)
-    yield _summary("Patients", reduction.patients)
-    reasons = sorted(set(_reasons([*reduction.cells, *reduction.patients])))
-    if reasons:
-        yield Text("n/a: " + "; ".join(reasons) + ".")
+    """Give the fold table, the summaries over cells and over patients, the footnotes, and what is missing."""
+    notes = _Notes()
+    for part in _chunks(reduction.plan.backbones, FOLD_COLUMNS):
+        yield _titled(_fold_title(reduction), _fold_table(reduction, part, notes), reduction)
+    for part in _chunks(reduction.cells, SUMMARY_COLUMNS):
+        yield _titled("Cells, pooled over folds", _summary(part, notes), reduction)
+    how = "mean over patients" if reduction.plan.level == "cell" else "one call each"
+    for part in _chunks(reduction.patients, SUMMARY_COLUMNS):
+        yield _titled(f"Patients, {how}", _summary(part, notes), reduction)
+    if notes.reasons:
+        yield Text("\n".join(f"[{number}] {reason}" for number, reason in enumerate(notes.reasons, 1)))
     if reduction.missing:
-        yield Text("\n".join(_missing_lines(reduction)))
+        yield Text("\n".join(_missing_lines(reduction)), style=_ALARM)
 
 
 def as_json(reduction: Reduction) -> dict[str, Any]:
-    """Give the tables as JSON values; an undefined number is null, with its reason beside it."""
+    """Give the tables as JSON values; an undefined number is null, with its reason under `undefined`."""
     named = {name: [_plain(row) for row in getattr(reduction, name)] for name in ("folds", "cells", "patients")}
-    missing = [
-        {"backbone": gap.task.backbone, "fold": gap.task.fold, "patient": gap.patient, "reason": gap.reason}
-        for gap in reduction.missing
-    ]
+    missing = [vars(gap) for gap in reduction.missing]
     return {"complete": reduction.complete, **named, "missing": missing}
 
 
-def _fold_table(reduction: Reduction) -> Table:
-    plan = reduction.plan
-    mixed = plan.level == "cell"
-    what = (
-        "balanced accuracy of cells"
-        if mixed
-        else f"share of cells called correctly;{WRONG} marks a wrong call of the patient"
-    )
-    table = Table(title=f"Folds: {what}", title_justify="left", box=None, pad_edge=False)
-    for column in ("fold", "patient", "class", "cells", *plan.backbones):
-        table.add_column(column)
-    found = {(result.task.backbone, result.task.fold): result for result in reduction.results}
-    for fold in plan.folds:
-        own = [found.get((backbone, fold.number)) for backbone in plan.backbones]
-        counts = fold.counts["held_out"]
-        label = " + ".join(name for name in plan.classes if counts[name]["cells"])
-        cells = sum(counts[name]["cells"] for name in plan.classes)
-        table.add_row(f"{fold.number:02d}", fold.held_out, label, str(cells), *(_fold_cell(result) for result in own))
+class _Notes:
+    """Footnotes: each reason once, numbered as it comes up."""
+
+    def __init__(self) -> None:
+        self.reasons: list[str] = []
+
+    def show(self, value: str | int | Value) -> str:
+        if not isinstance(value, Value):
+            return str(value)
+        if value.number is not None:
+            return f"{value.number:.3f}"
+        if value.reason not in self.reasons:
+            self.reasons.append(value.reason)
+        return f"n/a [{self.reasons.index(value.reason) + 1}]"
+
+
+def _chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _titled(title: str, table: Table, reduction: Reduction) -> Group:
+    heading = Text(title, style="bold")
+    if not reduction.complete:
+        done = len(reduction.plan.tasks) - len(reduction.missing)
+        heading.append(f"  -  PARTIAL, {done} of {len(reduction.plan.tasks)} folds", style=_ALARM)
+    return Group(heading, table)
+
+
+def _fold_title(reduction: Reduction) -> str:
+    if reduction.plan.level == "cell":
+        return "Folds: F1 of the cells"
+    return "Folds: share of cells called correctly (x: wrong call of the patient)"
+
+
+def _fold_table(reduction: Reduction, backbones: Sequence[str], notes: _Notes) -> Table:
+    rows = {(row["backbone"], row["fold"]): row for row in reduction.folds}
+    measure = "f1" if reduction.plan.level == "cell" else "recall"
+    table = _table(["fold", "patient", "class", "cells"], [_SHORT.get(name, name) for name in backbones])
+    for fold in reduction.plan.folds:
+        own = [rows[backbone, fold.number] for backbone in backbones]
+        there = next((row for row in own if not _is_missing(row)), None)
+        facts = [str(there["class"]), str(there["cells"])] if there else ["", ""]
+        shown = [_fold_cell(row, measure, notes.show) for row in own]
+        table.add_row(f"{fold.number:02d}", Text(fold.held_out), *map(Text, facts), *shown)
     return table
 
 
-def _fold_cell(result: FoldResult | None) -> str:
-    if result is None:
-        return "MISSING"
-    if result.label is None:
-        hits = result.counts.tp / result.counts.positives + result.counts.tn / result.counts.negatives
-        return f"{hits / 2:.3f}"
-    return f"{_show(result.recall)}{'' if result.call == bool(result.label) else WRONG}"
+def _fold_cell(row: Row, measure: str, show: Callable[[str | int | Value], str]) -> Text:
+    if _is_missing(row):
+        return Text("MISSING", style=_ALARM)
+    wrong = row["correct"] == "no"
+    return Text(show(row[measure]) + (" x" if wrong else "  "), style="red" if wrong else "")
 
 
-def _summary(title: str, rows: list[Row]) -> Table:
-    partial = any(row["status"] != "complete" for row in rows)
-    table = Table(
-        title=title + ("  -  PARTIAL, folds are missing" if partial else ""),
-        title_justify="left",
-        box=None,
-        pad_edge=False,
-    )
-    hidden = {"status", "folds_expected", "tp", "fp", "fn", "tn"}
-    columns = [key for key in rows[0] if key not in hidden] if rows else []
-    for key in columns:
-        table.add_column(key.replace("_", " "), overflow="fold")
-    for row in rows:
-        shown = {**row, "folds_done": f"{row['folds_done']}/{row['folds_expected']}"}
-        table.add_row(*(_show(shown[key]) for key in columns))
+def _is_missing(row: Row) -> bool:
+    return isinstance(row["cells"], Value)
+
+
+def _summary(rows: Sequence[Row], notes: _Notes) -> Table:
+    table = _table([""], [_heading(row) for row in rows])
+    folds = [f"{row['folds_done']}/{row['folds_expected']}" for row in rows]
+    marks = ["" if row["status"] == "complete" else "\nPARTIAL" for row in rows]
+    alarms = [_ALARM if mark else "" for mark in marks]
+    table.add_row("folds", *map(Text, map(str.__add__, folds, marks), alarms))
+    for key in (key for key in rows[0] if key not in _NOT_SHOWN):
+        table.add_row(_measure(key), *(Text(notes.show(row[key])) for row in rows))
     return table
 
 
-def _show(value: Any) -> str:
-    if isinstance(value, Value):
-        return "n/a" if value.number is None else f"{value.number:.3f}"
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+def _table(facts: Sequence[str], results: Sequence[str]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in facts:
+        table.add_column(name, overflow="fold")
+    for name in results:
+        table.add_column(Text(name), justify="right", overflow="fold")
+    return table
 
 
-def _reasons(rows: list[Row]) -> Iterator[str]:
-    for row in rows:
-        for key, value in row.items():
-            if isinstance(value, Value) and value.number is None:
-                yield f"{key.replace('_', ' ')} of {row['rule']}: {value.reason}"
+def _heading(row: Row) -> str:
+    backbone = str(row["backbone"])
+    rule = str(row.get("rule", "any"))
+    return _SHORT.get(backbone, backbone) + ("" if rule == "any" else f"\n{rule}".replace("_", "\n"))
+
+
+def _measure(key: str) -> Text:
+    named = f"patients with {key[2:]}" if key.startswith("n_") else key
+    for plain, usual in (("_", " "), ("f1", "F1"), ("mcc", "MCC"), ("auc", "AUC")):
+        named = named.replace(plain, usual)
+    return Text(named)
 
 
 def _missing_lines(reduction: Reduction) -> Iterator[str]:
-    yield f"{len(reduction.missing)} of {len(reduction.plan.tasks)} tasks have no predictions:"
-    for gap in reduction.missing[:10]:
-        yield f"  {gap.task.backbone} fold {gap.task.fold:02d} ({gap.patient}): {gap.reason}"
-    if len(reduction.missing) > 10:
-        yield f"  and {len(reduction.missing) - 10} more, in results/missing.csv"
+    yield f"{len(reduction.missing)} of {len(reduction.plan.tasks)} folds missing:"
+    for gap in reduction.missing[:LISTED]:
+        yield f"  {_SHORT.get(gap.backbone, gap.backbone)} fold {gap.fold:02d} ({gap.patient}): {gap.reason}"
+    if len(reduction.missing) > LISTED:
+        yield f"  and {len(reduction.missing) - LISTED} more, in results/missing.csv"
 
 
 def _plain(row: Row) -> dict[str, Any]:
-    plain: dict[str, Any] = {}
-    for key, value in row.items():
-        plain[key] = value.number if isinstance(value, Value) else value
-        if isinstance(value, Value) and value.number is None:
-            plain[f"{key}_reason"] = value.reason
-    return plain
+    plain: dict[str, Any] = {key: value.number if isinstance(value, Value) else value for key, value in row.items()}
+    absent = {key: value.reason for key, value in row.items() if isinstance(value, Value) and value.number is None}
+    return {**plain, "undefined": absent}

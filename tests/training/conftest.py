@@ -22,7 +22,7 @@ MakeRun = Callable[..., RunDir]
 def store_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cohort")
     table = draw_cohort(folder, patients=6, cells=8, seed=1)
-    pack(folder / "images", table, folder / "cohort.h5", PackOptions(size_px=32, workers=1))
+    pack(folder / "images", table, folder / "cohort.h5", PackOptions(size_px=48))
     return folder / "cohort.h5"
 
 

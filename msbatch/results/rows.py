@@ -1,0 +1,141 @@
+"""The rows of the three tables, from fold results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from msbatch.plan import Fold, Plan
+from msbatch.results import metrics
+from msbatch.results.folds import FoldResult
+from msbatch.results.metrics import Counts, Value
+
+Row = dict[str, str | int | Value]
+
+ALWAYS_POSITIVE = "always-positive"
+RULES = ("mean_logit", "majority_vote")
+
+_FOLD_COLUMNS = (
+    "class",
+    "cells",
+    "recall",
+    "mean_score",
+    "patient_call",
+    "vote_call",
+    "correct",
+    "own_class_f1",
+    "f1",
+    "sensitivity",
+    "specificity",
+    "auc",
+)
+
+
+def fold_rows(plan: Plan, backbone: str, results: Mapping[int, FoldResult]) -> list[Row]:
+    """Give one row per fold; a fold without predictions has a row that says so.
+
+    Parameters
+    ----------
+    plan : Plan
+        Names every fold.
+    backbone : str
+        Whose results they are.
+    results : mapping of int to FoldResult
+        By fold number, as far as they are there.
+    """
+    mark = _mark(plan, results)
+    return [{"backbone": backbone, **_fold_row(plan, fold, results), **mark} for fold in plan.folds]
+
+
+def cell_row(plan: Plan, backbone: str, results: Mapping[int, FoldResult]) -> Row:
+    """Give the summary over cells: counts pooled over folds, never a mean of fold scores."""
+    counts = sum((result.counts for result in results.values()), Counts())
+    cells = {"cells": counts.positives + counts.negatives}
+    return {"backbone": backbone, **_mark(plan, results), **cells, **_pooled(plan, counts)}
+
+
+def patient_rows(plan: Plan, backbone: str, results: Mapping[int, FoldResult]) -> list[Row]:
+    """Give the summary over patients.
+
+    Patient-labelled cohorts: counts of patients called by mean logit and by majority vote. Cell-labelled
+    cohorts: means over the patients within whom a measure is defined, and how many those are.
+    """
+    head: Row = {**_mark(plan, results), "patients": len(results)}
+    if plan.level == "cell":
+        return [{"backbone": backbone, **head, **_within_patients(list(results.values()))}]
+    rules = ("any",) if backbone == ALWAYS_POSITIVE else RULES
+    counts = {rule: _called_patients(list(results.values()), rule) for rule in rules}
+    return [{"backbone": backbone, "rule": rule, **head, **_pooled(plan, counts[rule])} for rule in rules]
+
+
+def _mark(plan: Plan, results: Mapping[int, FoldResult]) -> Row:
+    done, expected = len(results), len(plan.folds)
+    status = "complete" if done == expected else "partial"
+    return {"folds_done": done, "folds_expected": expected, "status": status}
+
+
+def _fold_row(plan: Plan, fold: Fold, results: Mapping[int, FoldResult]) -> Row:
+    head: Row = {"fold": fold.number, "patient": fold.held_out}
+    result = results.get(fold.number)
+    if result is None:
+        return {**head, **dict.fromkeys(_FOLD_COLUMNS, Value(None, "no predictions"))}
+    return {**head, **dict(zip(_FOLD_COLUMNS, _fold_values(plan, result), strict=True))}
+
+
+def _fold_values(plan: Plan, result: FoldResult) -> list[str | int | Value]:
+    return [
+        "mixed" if result.label is None else plan.classes[result.label],
+        result.cells,
+        result.recall,
+        Value(result.score),
+        *_patient_calls(plan, result),
+        metrics.own_class_f1(result.recall),
+        result.f1,
+        metrics.sensitivity(result.counts),
+        metrics.specificity(result.counts),
+        result.auc,
+    ]
+
+
+def _patient_calls(plan: Plan, result: FoldResult) -> list[str | Value]:
+    if plan.level == "cell" or result.label is None:
+        return [Value(None, "cells carry the labels")] * 3
+    correct = "yes" if result.call == result.label else "no"
+    return [plan.classes[result.call], plan.classes[result.vote], correct]
+
+
+def _called_patients(results: Sequence[FoldResult], rule: str) -> Counts:
+    labelled = [result for result in results if result.label is not None]
+    calls = [result.vote if rule == "majority_vote" else result.call for result in labelled]
+    truth = [result.label for result in labelled]
+    return metrics.count(np.array(truth, np.uint8), np.array(calls, np.bool_))
+
+
+def _within_patients(results: Sequence[FoldResult]) -> Row:
+    values = {
+        "sensitivity": [metrics.sensitivity(result.counts) for result in results],
+        "specificity": [metrics.specificity(result.counts) for result in results],
+        "auc": [result.auc for result in results],
+    }
+    row: Row = {}
+    for name, own in values.items():
+        row[name], row[f"n_{name}"] = metrics.mean(own)
+    return row
+
+
+def _pooled(plan: Plan, counts: Counts) -> Row:
+    negative, positive = plan.classes
+    return {
+        "tp": counts.tp,
+        "fp": counts.fp,
+        "fn": counts.fn,
+        "tn": counts.tn,
+        "sensitivity": metrics.sensitivity(counts),
+        "specificity": metrics.specificity(counts),
+        "balanced_accuracy": metrics.balanced_accuracy(counts),
+        f"f1_{positive}": metrics.f1_positive(counts),
+        f"f1_{negative}": metrics.f1_negative(counts),
+        "macro_f1": metrics.macro_f1(counts),
+        "mcc": metrics.mcc(counts),
+    }

@@ -1,0 +1,47 @@
+"""One submission at a time."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from msbatch.cluster.lock import run_lock
+from msbatch.errors import MsbatchError
+
+
+def write_holder(path: Path, host: str, pid: int) -> None:
+    path.write_text(json.dumps({"host": host, "pid": pid}))
+
+
+def test_a_lock_is_gone_after_use_even_after_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with pytest.raises(ValueError, match="work"), run_lock(path):
+        assert json.loads(path.read_text()) == {"host": socket.gethostname(), "pid": os.getpid()}
+        raise ValueError("work")
+    assert not path.exists()
+
+
+def test_a_living_holder_is_respected_and_named(tmp_path: Path) -> None:
+    write_holder(tmp_path / "lock", socket.gethostname(), os.getppid())
+    with pytest.raises(MsbatchError, match=f"process {os.getppid()} on"), run_lock(tmp_path / "lock"):
+        pytest.fail("the lock was given twice")
+    assert (tmp_path / "lock").exists()
+
+
+def test_a_holder_on_another_machine_is_respected(tmp_path: Path) -> None:
+    write_holder(tmp_path / "lock", "elsewhere", 1)
+    with pytest.raises(MsbatchError, match="on elsewhere") as caught, run_lock(tmp_path / "lock"):
+        pytest.fail("the lock was given twice")
+    assert "delete" in caught.value.hint
+
+
+def test_a_dead_holder_is_replaced(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    write_holder(tmp_path / "lock", socket.gethostname(), dead.pid)
+    with run_lock(tmp_path / "lock"):
+        assert json.loads((tmp_path / "lock").read_text())["pid"] == os.getpid()
