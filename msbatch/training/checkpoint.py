@@ -30,10 +30,15 @@ def save_checkpoint(folder: Path, step: int, content: Mapping[str, Any], before_
         Tensors and plain values only, so that it can be read without running code.
     before_commit : callable
         Called before a file is moved into place; raising from it writes nothing.
+
+    Raises
+    ------
+    MsbatchError
+        If the disk is full; older checkpoints stay.
     """
     path = folder / f"step-{step:07d}.pt"
     with atomic_path(path, before_commit) as temporary:
-        torch.save(dict(content), temporary)
+        _write(dict(content), path, temporary)
         digest = sha256(temporary)
     write_text(_digest_path(path), digest + "\n", before_commit)
     for old in _newest_first(folder)[KEPT:]:
@@ -67,6 +72,16 @@ def remove_checkpoints(folder: Path) -> None:
     for path in _newest_first(folder):
         _digest_path(path).unlink(missing_ok=True)
         path.unlink()
+
+
+def _write(content: dict[str, Any], path: Path, temporary: Path) -> None:
+    try:
+        torch.save(content, temporary)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as either
+        reason = str(error).splitlines()[0]
+        raise MsbatchError(
+            f"{path} could not be written: {reason}.", "Is the disk full? Free some space and submit again."
+        ) from error
 
 
 def _newest_first(folder: Path) -> list[Path]:

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,7 @@ class Study:
         self.script = self.checkout / "jobs" / "fold.py"
         self.script.parent.mkdir()
         self.script.write_text(STAND_IN)
+        self.started: list[subprocess.Popen[str]] = []
 
     @property
     def run(self) -> RunDir:
@@ -77,7 +79,7 @@ class Study:
     def start(self, how: str, *options: str, **environment: str) -> "subprocess.Popen[str]":
         command = [sys.executable, "-m", "msbatch", "submit", "--local", "--backbones", "test_vit", *options]
         settings: dict[str, Any] = {"STAND_IN": how, "PYTHONPATH": str(self.checkout), **environment}
-        return subprocess.Popen(
+        process = subprocess.Popen(
             command,
             cwd=self.folder,
             env={**os.environ, **settings},
@@ -86,6 +88,14 @@ class Study:
             text=True,
             start_new_session=True,
         )
+        self.started.append(process)
+        return process
+
+    def stop(self) -> None:
+        """End whatever a failed test left running."""
+        for process in self.started:
+            process.kill()
+            process.communicate()
 
     def submit(self, how: str, *options: str, **environment: str) -> tuple[int, str, str]:
         process = self.start(how, *options, **environment)
@@ -106,5 +116,7 @@ class Study:
 
 
 @pytest.fixture
-def study(tmp_path: Path, cohort_folder: Path) -> Study:
-    return Study(tmp_path, cohort_folder)
+def study(tmp_path: Path, cohort_folder: Path) -> Iterator[Study]:
+    study = Study(tmp_path, cohort_folder)
+    yield study
+    study.stop()

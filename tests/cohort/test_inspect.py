@@ -1,5 +1,6 @@
 """What a store tells people."""
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +36,7 @@ def packed_by_cell(cohort: tuple[Path, Path], tmp_path: Path, make_table: MakeTa
 
 
 def text(path: Path) -> str:
-    console = Console(width=200, record=True, quiet=True)
+    console = Console(width=200, record=True, file=io.StringIO())
     with Store(path) as store:
         for table in tables(describe(store)):
             console.print(table)

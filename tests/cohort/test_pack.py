@@ -75,10 +75,9 @@ def test_the_bytes_do_not_depend_on_workers_or_the_clock(cohort: Cohort, tmp_pat
     (cohort[0] / "P2" / "broken.png").write_bytes(b"")
     first = pack(*cohort, tmp_path / "a.h5", SMALL)
     time.sleep(1.1)  # HDF5 would keep whole seconds
-    for workers in (2, 3):
-        other = pack(*cohort, tmp_path / f"{workers}.h5", PackOptions(size_px=24, workers=workers))
-        assert (tmp_path / "a.h5").read_bytes() == (tmp_path / f"{workers}.h5").read_bytes()
-        assert first.quarantined == other.quarantined
+    other = pack(*cohort, tmp_path / "b.h5", PackOptions(size_px=24, workers=3))
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+    assert first.quarantined == other.quarantined
 
 
 def test_the_hash_stands_beside_the_store(cohort: Cohort, tmp_path: Path) -> None:
@@ -100,13 +99,15 @@ def test_unusable_files_are_listed_with_their_reason_and_the_rest_is_packed(coho
     assert report.cells == 12
     found = quarantine(tmp_path / "c.h5")
     assert found == dict(report.quarantined)
-    assert {name: next(word for word in words if word in found[name]) for name, words in {
-        "P0/empty.png": ["empty"],
-        "P0/page.png": ["web page"],
-        "P1/cut.png": ["cannot be decoded"],
-        "P2/field.png": ["100 x 20 px"],
-        "P3/gone.png": ["does not exist"],
-    }.items()}.keys() == found.keys()  # fmt: skip
+    reasons = {
+        "P0/empty.png": "empty",
+        "P0/page.png": "web page",
+        "P1/cut.png": "cannot be decoded",
+        "P2/field.png": "100 x 20 px",
+        "P3/gone.png": "does not exist",
+    }
+    assert found.keys() == reasons.keys()
+    assert all(reason in found[name] for name, reason in reasons.items())
     assert "Left out: 5 files" in report.text()
 
 
@@ -138,7 +139,7 @@ def test_a_patient_who_loses_every_image_is_an_error(cohort: Cohort, tmp_path: P
 def test_a_patient_whose_images_are_all_truncated_is_an_error_too(cohort: Cohort, tmp_path: Path) -> None:
     for path in (cohort[0] / "P2").iterdir():
         path.write_bytes(path.read_bytes()[:-200])  # the header is whole
-    with pytest.raises(MsbatchError, match="Patient P2 has no usable image.*cannot be decoded"):
+    with pytest.raises(MsbatchError, match=r"Patient P2 has no usable image.*cannot be decoded"):
         pack(*cohort, tmp_path / "c.h5", SMALL)
     assert files(tmp_path) == ["cohort.csv"]
 
@@ -174,12 +175,11 @@ def test_a_folder_of_fields_of_view_is_refused_as_a_whole(cohort: Cohort, tmp_pa
 def test_one_scale_for_the_cohort_and_what_is_cropped_is_counted(
     tmp_path: Path, make_table: MakeTable, noise: Noise
 ) -> None:
-    for name, count in (("A", 100), ("B", 101)):
-        folder = tmp_path / "images" / name
-        folder.mkdir(parents=True)
-        for cell in range(count):
-            side = 60 if (name, cell) == ("B", 100) else 40
-            Image.fromarray(noise((side, side, 3), hash((name == "A", cell)))).save(folder / f"{cell}.png")
+    for cell in range(201):
+        path = tmp_path / "images" / "AB"[cell % 2] / f"{cell}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        side = 60 if cell == 1 else 40
+        Image.fromarray(noise((side, side, 3), cell)).save(path)
     table = make_table(("patient", "label"), ("A", "ms"), ("B", "control"))
     report = pack(tmp_path / "images", table, tmp_path / "c.h5", PackOptions(size_px=32))
     assert report.scale == pytest.approx(32 / 40)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -81,8 +81,8 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     wait_for(lambda: not any(Path("/proc", note.name).exists() for note in notes.iterdir()))
 
 
-def wait_for(condition: object, seconds: float = 30) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
     end = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
+    while not condition():
         assert time.monotonic() < end, "nothing happened"
         time.sleep(0.05)

@@ -156,6 +156,35 @@ def test_a_damaged_newest_checkpoint_costs_one_round_and_nothing_else(make_run: 
     assert folder(hurt).predictions.read_bytes() == folder(calm).predictions.read_bytes()
 
 
+def test_a_full_disk_fails_the_task_and_keeps_what_is_there(make_run: Any) -> None:
+    calm, full = make_run("calm"), make_run("full")
+    run_task(calm, 0)
+    output, code = finish_with_small_files(full)
+    assert code == 1
+    assert "could not be written" in read_state(folder(full)).reason, output
+    assert "Traceback" not in output
+    assert not list(folder(full).root.rglob("*.tmp.*"))
+    run_task(full, 0)
+    assert folder(full).predictions.read_bytes() == folder(calm).predictions.read_bytes()
+
+
+def finish_with_small_files(run: RunDir) -> tuple[str, int]:
+    """Run the task where no file can grow beyond 300 kB, which is less than a checkpoint."""
+    limited = [
+        "bash",
+        "-c",
+        'ulimit -f 300; exec "$@"',
+        "bash",
+        sys.executable,
+        str(SCRIPT),
+        str(run.root),
+        "--task",
+        "0",
+    ]
+    done = subprocess.run(limited, capture_output=True, text=True, check=False, timeout=100)
+    return done.stdout + done.stderr, done.returncode
+
+
 def test_a_diverging_task_fails_and_says_so(make_run: Any) -> None:
     run = make_run("run", lr=1e30, clip_norm=1e30)
     with pytest.raises(MsbatchError, match="The loss became"):
