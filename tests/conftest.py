@@ -10,7 +10,7 @@ from msbatch.cohort.synth import draw_cohort
 
 @pytest.fixture(scope="session")
 def cohort_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with images/, cohort.csv and cohort.h5: 4 patients with 6 cells of 48 px each."""
+    """Draw a folder with images/, cohort.csv and cohort.h5: 4 patients with 6 cells of 48 px each."""
     folder = tmp_path_factory.mktemp("small_cohort")
     table = draw_cohort(folder, patients=4, cells=6, seed=2)
     pack(folder / "images", table, folder / "cohort.h5", PackOptions(size_px=48))

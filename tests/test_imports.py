@@ -61,7 +61,9 @@ def test_stages_meet_only_through_files(stage: str) -> None:
 def imported(path: Path) -> set[str]:
     nodes = list(ast.walk(ast.parse(path.read_text())))
     plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
-    named = [(node.module or "", alias.name) for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names]
+    named = [
+        (node.module or "", alias.name) for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names
+    ]
     return plain | {f"{module}.{name}" for module, name in named}
 
 

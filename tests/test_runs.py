@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,8 @@ def test_resources_are_taken_over_and_make_no_new_run(plan_with: Planner) -> Non
 
 
 @pytest.mark.parametrize(
-    "values", [{"training": {"steps": 7}}, {"plan": {"seed": 1}}, {"plan": {"val_patients": 0}}, {"augment": {"blur": 0}}]
+    "values",
+    [{"training": {"steps": 7}}, {"plan": {"seed": 1}}, {"plan": {"val_patients": 0}}, {"augment": {"blur": 0}}],
 )
 def test_what_can_change_a_result_makes_another_run(plan_with: Planner, values: Values) -> None:
     assert plan_with().root != plan_with(values).root
@@ -81,7 +83,8 @@ def test_new_makes_another_run_of_the_same_settings_which_is_then_the_one_in_use
     first, second = plan_with(), plan_with(new=True)
     assert second.root.name == f"{first.root.name}-2"
     assert plan_with().root == second.root
-    os.utime(first.plan)
+    later = time.time() + 60
+    os.utime(first.plan, (later, later))
     assert plan_with().root == first.root
 
 
@@ -101,6 +104,7 @@ def test_a_damaged_plan_is_no_obstacle(plan_with: Planner, tmp_path: Path) -> No
     broken.parent.mkdir(parents=True)
     broken.write_text("{")
     run = plan_with()
-    os.utime(run.plan)
+    later = time.time() + 60
+    os.utime(run.plan, (later, later))
     assert find_run(None, tmp_path / "runs").root == run.root
     assert broken.read_text() == "{"

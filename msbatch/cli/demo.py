@@ -19,7 +19,7 @@ SIZE_PX = 64
 
 # Two of timm's smallest networks, from scratch: nothing has to be downloaded.
 SETTINGS = {
-    "plan": {"backbones": ["test_convnext", "test_resnet"]},
+    "plan": {"backbones": ["test_convnext", "test_efficientnet"]},
     "training": {"batch_size": 16, "steps": 120, "lr": 2e-3, "eval_every": 40, "drop_path": 0.0, "ema_decay": 0.9},
     "weights": {"pretrained": False},
 }

@@ -58,17 +58,18 @@ class JobCall:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        try:
+        with process:
             return {"task": self.task, "exit_code": self._wait(process)}
+
+    def _wait(self, process: subprocess.Popen[bytes]) -> int:
+        try:
+            while is_alive(self.owner):
+                with suppress(subprocess.TimeoutExpired):
+                    return process.wait(POLL_S)
+            raise InterruptedError(f"process {self.owner}, which submitted the task, is gone")
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-
-    def _wait(self, process: subprocess.Popen[bytes]) -> int:
-        while is_alive(self.owner):
-            with suppress(subprocess.TimeoutExpired):
-                return process.wait(POLL_S)
-        raise InterruptedError(f"process {self.owner}, which submitted the task, is gone")
 
     def _environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("SUBMITIT_")}

@@ -29,8 +29,12 @@ def run_lock(path: Path) -> Iterator[None]:
 
 
 def is_alive(pid: int) -> bool:
-    """Say whether a process of this machine exists."""
-    return Path(f"/proc/{pid}").exists()
+    """Say whether a process of this machine runs; one that ended and was not yet collected does not."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] not in ("Z", "X")
 
 
 def _take(path: Path) -> None:

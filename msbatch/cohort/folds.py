@@ -34,8 +34,7 @@ class PatientFacts:
     sex: str = ""
 
 
-@dataclass(frozen=True)
-class _Kind:
+class _Kind(NamedTuple):
     """Patients of one kind stand for each other in the draw."""
 
     classes: frozenset[str]
@@ -157,9 +156,9 @@ class _Draw:
         peers = [other for other in self.validation.values() if other.classes == kind.classes]
         absent = 2 - len({name for trait, name in {*lent, *kind.traits} if trait == "class"})
         return (
-            absent > self.number - len(self.validation) - 1,
-            sum(lent[trait] + 1 > kept[trait] - 1 for trait in kind.traits),
-            not kind.sex or ("sex", kind.sex) in lent,
+            absent > self.number - len(self.validation) - 1,  # no place is left for the other class
+            sum(lent[trait] + 1 > kept[trait] - 1 for trait in kind.traits),  # training keeps less than it lends
+            not kind.sex or ("sex", kind.sex) in lent,  # no new sex
             0 if self.validation else self._sexes_beside(kind),
             len(peers),
             peers.count(kind),
@@ -176,7 +175,8 @@ def _rank(costs: tuple[int, ...], turn: _Turn) -> tuple[Any, ...]:
 
 
 def _traits(patients: Mapping[str, _Kind]) -> Counter[tuple[str, str]]:
-    return Counter(trait for kind in patients.values() for trait in kind.traits)
+    kinds = Counter(patients.values())
+    return Counter(trait for kind, number in kinds.items() for trait in [*kind.traits] * number)
 
 
 def _spared(kind: _Kind, kept: Counter[tuple[str, str]]) -> bool:

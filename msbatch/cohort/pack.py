@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import glob
-import os
-import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -124,6 +122,7 @@ def pack(
         source = _Source(cohort, replace(preparation, scale=scale), frozenset(long_sides))
         with atomic_path(output, lambda: _before_commit(output, options.overwrite, tally)) as temporary:
             _write(temporary, source, tally, run, progress)
+            _refuse_taken_over(temporary, output)
             verify(temporary, tally.patients)
             digest = sha256(temporary)
         write_text(hash_path(output), f"{digest}  {output.name}\n")
@@ -224,6 +223,12 @@ def _refuse_existing(output: Path, overwrite: bool) -> None:
         raise MsbatchError(f"{output} exists already.", "Choose another name, or replace it with --overwrite.")
 
 
+def _refuse_taken_over(temporary: Path, output: Path) -> None:
+    # A pack removes what a killed one left, and cannot tell it from one that still runs.
+    if not temporary.exists():
+        raise MsbatchError(f"Another pack of {output} was started meanwhile.", "Let one of them finish.")
+
+
 def _refuse_fields_of_view(found: list[str], total: int) -> None:
     if 2 * len(found) > total:
         raise MsbatchError(
@@ -260,14 +265,8 @@ def _remove_leftovers(output: Path) -> None:
 
 @contextmanager
 def _disk_explained(output: Path) -> Iterator[None]:
-    """Turn a failure to write, which HDF5 raises in several ways, into one line."""
     try:
         yield
-    except (OSError, RuntimeError) as error:
-        found = re.search(r"errno = (\d+)", str(error))
-        number = getattr(error, "errno", None) or (int(found[1]) if found else None)
-        if number is None:
-            raise
-        raise MsbatchError(
-            f"{output} cannot be written: {os.strerror(number)}.", "Nothing that existed was changed."
-        ) from None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise MsbatchError(f"{output} cannot be written: {reason}.", "Nothing that existed was changed.") from None

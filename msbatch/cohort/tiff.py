@@ -85,7 +85,7 @@ def _rgb(page: TiffPage) -> NDArray[np.uint8]:
         samples = np.moveaxis(samples, 0, -1)
     if page.photometric == PHOTOMETRIC.PALETTE:
         # Writers widen an 8-bit colour by 256 or by 257: its upper byte is what they meant.
-        return (np.moveaxis(page.colormap[:, samples], 0, -1) >> 8).astype(np.uint8)
+        return np.asarray(np.moveaxis(page.colormap[:, samples], 0, -1) >> 8, np.uint8)
     samples = to_8bit(samples, page.bitspersample)
     if page.photometric == PHOTOMETRIC.SEPARATED:
         return _from_cmyk(samples)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,7 +21,7 @@ from msbatch.cohort.features import FEATURES
 from msbatch.store import FORMAT, PATIENTS, VERSION, Store, StoreError
 
 LIBRARIES = ("numpy", "pillow", "tifffile", "imagecodecs", "scikit-image", "h5py")
-BLOCK = 64  # images copied at once
+BLOCK = 8  # images copied at once
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,39 @@ class Cell:
 Canvas = NDArray[np.uint8]
 
 
+class _Disk(io.FileIO):
+    """A file that keeps its first failure for `check`: HDF5 crashes the process where a write fails while it closes."""
+
+    failure: OSError | None = None
+
+    def write(self, data: Any, /) -> int:
+        left = memoryview(data).cast("B")
+        size = len(left)
+        while left and self.failure is None:
+            try:
+                left = left[super().write(left) :]
+            except OSError as error:
+                self.failure = error
+        return size
+
+    def truncate(self, size: int | None = None, /) -> int:
+        try:
+            return super().truncate(size) if self.failure is None else 0
+        except OSError as error:
+            self.failure = error
+            return 0
+
+    def check(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+
 class StoreWriter:
     """Writes patients into an open file; made by `create_store`."""
 
-    def __init__(self, file: h5py.File, spool: IO[bytes], size_px: int) -> None:
+    def __init__(self, file: h5py.File, disk: _Disk, spool: IO[bytes], size_px: int) -> None:
         self._file = file
+        self._disk = disk
         self._spool = spool
         self._size_px = size_px
         file.create_group(PATIENTS)
@@ -78,6 +107,7 @@ class StoreWriter:
         group["extent"] = np.array([cell.extent for cell in kept], np.uint16)
         group["features"] = np.stack([cell.features for cell in kept])
         group.create_dataset("source", data=[cell.source for cell in kept], dtype=h5py.string_dtype())
+        self._disk.check()
         return len(kept)
 
     def describe(self, classes: tuple[str, str], settings: Mapping[str, Any]) -> None:
@@ -133,14 +163,13 @@ def create_store(path: Path, size_px: int) -> Iterator[StoreWriter]:
 
     Raises
     ------
-    OSError, RuntimeError
-        As HDF5 gives it: no space left, ...; also when the file is closed.
+    OSError
+        As the file system gives it: no space left, ...; also when the file is closed.
     """
-    with (
-        tempfile.TemporaryFile(dir=path.parent) as spool,
-        h5py.File(path, "w", libver=("v110", "v110"), locking=False) as file,
-    ):
-        yield StoreWriter(file, spool, size_px)
+    with tempfile.TemporaryFile(dir=path.parent) as spool, _Disk(path, "w+b") as disk:
+        with h5py.File(disk, "w", libver=("v110", "v110")) as file:
+            yield StoreWriter(file, disk, spool, size_px)
+        disk.check()
 
 
 def verify(path: Path, cells: Mapping[str, int]) -> None:

@@ -67,11 +67,11 @@ def _chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
 
 
 def _titled(title: str, table: Table, reduction: Reduction) -> Group:
-    heading = Text(title, style="bold")
+    parts: list[RenderableType] = [Text(title, style="bold"), table]
     if not reduction.complete:
         done = len(reduction.plan.tasks) - len(reduction.missing)
-        heading.append(f"  -  PARTIAL, {done} of {len(reduction.plan.tasks)} folds", style=_ALARM)
-    return Group(heading, table)
+        parts.insert(0, Text(f"PARTIAL: {done} of {len(reduction.plan.tasks)} folds", style=_ALARM))
+    return Group(*parts)
 
 
 def _fold_title(reduction: Reduction) -> str:

@@ -103,7 +103,7 @@ class Study:
         return process.returncode, out, error
 
     def processes(self) -> list[int]:
-        """The job processes of this study that are alive."""
+        """List the job processes of this study that are alive."""
         found = []
         for entry in Path("/proc").glob("[0-9]*/cmdline"):
             try:

@@ -70,14 +70,14 @@ def test_an_edited_checkout_changes_nothing_until_the_next_submission(study: "St
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_stopped_submission_leaves_no_task_behind_and_resumes(study: "Study", number: signal.Signals) -> None:
-    assert study.submit("predicts", "--folds", "1")[0] == 3, "three folds are missing"
     process = study.start("waits", "--jobs", "2")
+    wait_until(lambda: len(study.processes()) == 2, "two tasks")
     wait_until(lambda: attempts(study)[0] == ("running", 1), "a running task")
     if number == signal.SIGINT:
         os.killpg(process.pid, number)  # as a terminal does it
     else:
         process.send_signal(number)
-    _, error = process.communicate(timeout=30)
+    _, error = process.communicate(timeout=60)
     wait_until(lambda: not study.processes(), "the end of all tasks")
     if number != signal.SIGKILL:
         assert process.returncode == 130
@@ -86,7 +86,6 @@ def test_a_stopped_submission_leaves_no_task_behind_and_resumes(study: "Study", 
     assert study.submit("predicts")[0] == 0
     phases = attempts(study)
     assert [phase for phase, _ in phases] == ["done"] * 4
-    assert phases[1] == ("done", 1)
     assert phases[0] == ("done", 2)
 
 

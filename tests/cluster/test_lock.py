@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from msbatch.cluster.lock import run_lock
+from msbatch.cluster.lock import is_alive, run_lock
 from msbatch.errors import MsbatchError
 
 
@@ -19,9 +19,11 @@ def write_holder(path: Path, host: str, pid: int) -> None:
 
 def test_a_lock_is_gone_after_use_even_after_an_error(tmp_path: Path) -> None:
     path = tmp_path / "lock"
-    with pytest.raises(ValueError, match="work"), run_lock(path):
+    with run_lock(path):
         assert json.loads(path.read_text()) == {"host": socket.gethostname(), "pid": os.getpid()}
-        raise ValueError("work")
+    assert not path.exists()
+    with pytest.raises(FileNotFoundError), run_lock(path):
+        (tmp_path / "nothing").read_text()
     assert not path.exists()
 
 
@@ -40,8 +42,15 @@ def test_a_holder_on_another_machine_is_respected(tmp_path: Path) -> None:
 
 
 def test_a_dead_holder_is_replaced(tmp_path: Path) -> None:
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
+    with subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE) as dead:
+        assert is_alive(dead.pid)
+        assert dead.communicate()[0] == b""
     write_holder(tmp_path / "lock", socket.gethostname(), dead.pid)
     with run_lock(tmp_path / "lock"):
         assert json.loads((tmp_path / "lock").read_text())["pid"] == os.getpid()
+
+
+def test_a_process_that_nobody_collected_is_not_alive() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+        assert not is_alive(ended.pid)

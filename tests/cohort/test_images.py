@@ -283,18 +283,18 @@ def test_a_field_of_view_is_refused_by_its_longer_side(tmp_path: Path, kind: str
 
 @pytest.mark.parametrize("side", [10_000, 20_000])
 def test_a_huge_image_is_refused_before_it_is_decoded(
-    tmp_path: Path, make_png: Callable[..., bytes], side: int
+    tmp_path: Path, make_png: Callable[..., bytes], side: int, peak_code: str
 ) -> None:
     (tmp_path / "huge.png").write_bytes(make_png(side, side, 1, 0, bytes(side * (side // 8 + 1))))
     code = f"""
-        import resource
         from pathlib import Path
         from msbatch.cohort.images import FieldOfViewError, decode
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        {peak_code}
+        before = peak()
         try:
             decode(Path({str(tmp_path / "huge.png")!r}), 256)
         except FieldOfViewError:
-            print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+            print(peak() - before)
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True, env=os.environ

@@ -36,7 +36,7 @@ def packed_by_cell(cohort: tuple[Path, Path], tmp_path: Path, make_table: MakeTa
 
 
 def text(path: Path) -> str:
-    console = Console(width=200, record=True, file=io.StringIO())
+    console = Console(width=200, record=True, file=io.StringIO(), soft_wrap=True)
     with Store(path) as store:
         for table in tables(describe(store)):
             console.print(table)
