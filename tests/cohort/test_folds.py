@@ -122,7 +122,14 @@ def test_validation_duty_is_even_within_a_class(per_class: int, seed: int, numbe
     assert max(duty.values()) - min(duty[patient] for patient in cohort) <= 2
 
 
-def test_the_only_patients_of_a_sex_stay_in_training() -> None:
+@given(st.integers(5, 10), st.integers(5, 10), seeds)
+def test_four_validation_patients_are_two_of_each_class(controls: int, cases: int, seed: int) -> None:
+    cohort = {f"P{i:02d}": facts(CONTROL if i < controls else CASE) for i in range(controls + cases)}
+    for fold in draw_folds(cohort, seed, 4):
+        assert {count["patients"] for count in fold.counts["validation"].values()} == {2}
+
+
+def test_the_only_patient_of_a_sex_stays_in_training() -> None:
     cohort = {f"P{i}": facts(CASE if i % 2 else CONTROL, "f" if i == 3 else "m") for i in range(10)}
     assert all("P3" in fold.training for fold in draw_folds(cohort, 1) if fold.held_out != "P3")
 
