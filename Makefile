@@ -10,7 +10,7 @@ demo: $(VENV)/.installed
 	$(BIN)/msbatch demo
 
 test: lint
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

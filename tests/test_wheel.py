@@ -16,7 +16,6 @@ WHEELS = CHECKOUT / ".wheels"
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.xdist_group("wheel"),  # one process makes the environment for all of them
     pytest.mark.skipif(
         not WHEELS.is_dir(), reason="no .wheels folder: make test fetches the wheels of the plain install"
     ),

@@ -223,13 +223,15 @@ def test_a_killed_process_fails_the_task_and_its_peers_end(make_run: Any) -> Non
     process = start(run)
     while read_state(folder(run)).step == 0:
         time.sleep(0.02)
-    workers = subprocess.run(
-        ["pgrep", "-P", str(process.pid), "-f", "spawn_main"], capture_output=True, text=True, check=True
-    )
-    os.kill(int(workers.stdout.split()[-1]), signal.SIGKILL)
+    os.kill(ranks_of(process)[-1], signal.SIGKILL)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "SIGKILL" in read_state(folder(run)).reason, output
+
+
+def ranks_of(process: subprocess.Popen[str]) -> list[int]:
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
 def test_tensorboard_shows_each_step_once_and_no_phantom_run(make_run: Any) -> None:
