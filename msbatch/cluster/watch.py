@@ -54,9 +54,10 @@ class Watch:
     def running(self, statuses: Iterable[TaskStatus]) -> None:
         """Show how far the running tasks are."""
         for status in statuses:
-            score = f"val {status.best_validation:.3f}" if status.best_validation is not None else "starting"
+            best = "" if status.best_validation is None else f", val {status.best_validation:.3f}"
+            note = f"{status.step}/{status.steps}{best}" if status.steps else "starting"
             self._progress.update(
-                self._bars[status.index], total=status.steps or None, completed=status.step, note=score
+                self._bars[status.index], total=status.steps or None, completed=status.step, note=note
             )
 
     def ended(self, status: TaskStatus) -> None:
