@@ -1,11 +1,15 @@
 """A small synthetic cohort, drawn and packed once, for tests of whole commands."""
 
+import signal
 from pathlib import Path
 
 import pytest
 
 from msbatch.cohort.pack import PackOptions, pack
 from msbatch.cohort.synth import draw_cohort
+
+# A runner that was started in the background ignores interrupts, and so would everything it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

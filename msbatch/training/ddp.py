@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -111,6 +112,8 @@ def _run_rank(
     rank: int, work: Callable[..., None], compute: ComputeSettings, folder: Path, arguments: tuple[Any, ...]
 ) -> None:
     configure(logging.INFO if rank == 0 else logging.ERROR)
+    # torch sends this signal when the parent dies; it must end a process that waits in a collective or ignores it.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         work(_join(rank, compute, folder), *arguments)
     except MsbatchError as error:
