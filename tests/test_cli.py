@@ -257,3 +257,13 @@ def first_answer(url: str) -> list[str]:
         if found or time.monotonic() > deadline:
             return found
         time.sleep(0.2)
+
+
+@pytest.mark.usefixtures("study")
+def test_missing_weights_stop_a_study_before_its_first_task(cli: Run) -> None:
+    code, _, error = cli("submit", "--local", "--backbones", "swin")
+    assert code == 1
+    assert "looked for" in error
+    assert "msbatch weights get swin_tiny_patch4_window7_224" in error
+    (run,) = list_runs()
+    assert not run.tasks.exists()

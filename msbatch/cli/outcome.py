@@ -41,8 +41,11 @@ def status(run: Path | None, as_json: bool) -> None:
     done = sum(status.phase == "done" for status in statuses)
     click.echo(f"{found.root}: {done} of {len(statuses)} tasks done")
     make_console().print(view.status_table(statuses, plan))
+    reasons: dict[tuple[str, str], list[str]] = {}
     for failed in (status for status in statuses if status.phase == "failed"):
-        click.echo(f"{failed.backbone} fold {failed.fold:02d}: {failed.reason}")
+        reasons.setdefault((failed.backbone, failed.reason), []).append(f"{failed.fold:02d}")
+    for (backbone, reason), folds in reasons.items():
+        click.echo(f"{backbone} fold {', '.join(folds)}: {reason}")
 
 
 @click.command("reduce")

@@ -92,6 +92,7 @@ def _run_and_reduce(run: RunDir, folds: Sequence[int] | None, jobs: int | None) 
 
     plan = load_plan(run.plan)
     _check_folds(plan, folds)
+    _check_weights(plan)
     tasks = [task for task in plan.tasks if folds is None or task.fold in folds]
     failed = run_local(run, plan, tasks, jobs or default_jobs(plan.compute))
     complete = show_reduction(run)
@@ -136,6 +137,13 @@ def _check_folds(plan: Plan, folds: Sequence[int] | None) -> None:
     unknown = [fold for fold in folds or () if fold >= len(plan.folds)]
     if unknown:
         raise MsbatchError(f"There is no fold {unknown[0]}: folds are 0 to {len(plan.folds) - 1}.")
+
+
+def _check_weights(plan: Plan) -> None:
+    from msbatch.pretrained import find_weights
+
+    for backbone in plan.backbones if plan.settings["pretrained"] else ():
+        find_weights(Path(plan.weights_dir), backbone)
 
 
 def _check_training() -> None:

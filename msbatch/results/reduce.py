@@ -142,4 +142,4 @@ def _why(run: RunDir, task: Task, error: PredictionsError) -> str:
     except MsbatchError as damaged:
         return damaged.problem.replace(f"{run.root}/", "")
     reason = state.reason.strip().splitlines()
-    return f"No predictions; the task is {state.phase}{': ' + reason[0] if reason else ''}."
+    return f"No predictions; the task is {state.phase}{': ' + reason[0].rstrip('.') if reason else ''}."

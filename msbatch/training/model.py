@@ -12,7 +12,8 @@ from torch import nn
 from torch.nn import functional
 
 from msbatch.errors import MsbatchError
-from msbatch.training.weights import find_weights, load_weights
+from msbatch.pretrained import find_weights
+from msbatch.training.weights import load_weights
 
 
 class Classifier(nn.Module):

@@ -15,7 +15,8 @@ import safetensors.torch
 import torch
 
 from msbatch.errors import MsbatchError
-from msbatch.training.weights import check, find_weights, list_weights, load_weights
+from msbatch.pretrained import find_weights
+from msbatch.training.weights import check, list_weights, load_weights
 
 DATA = safetensors.torch.save({"w": torch.arange(4.0)})
 
