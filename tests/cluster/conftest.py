@@ -77,7 +77,8 @@ class Study:
         return self.run.task("test_vit", fold).log
 
     def start(self, how: str, *options: str, **environment: str) -> "subprocess.Popen[str]":
-        command = [sys.executable, "-m", "msbatch", "submit", "--local", "--backbones", "test_vit", *options]
+        study = ["--backbones", "test_vit", "--no-pretrained"]
+        command = [sys.executable, "-m", "msbatch", "submit", "--local", *study, *options]
         settings: dict[str, Any] = {"STAND_IN": how, "PYTHONPATH": str(self.checkout), **environment}
         process = subprocess.Popen(
             command,
