@@ -88,12 +88,13 @@ def demo(folder: Path, jobs: int | None) -> None:
 def _run_and_reduce(run: RunDir, folds: Sequence[int] | None, jobs: int | None) -> None:
     from msbatch.cli.outcome import show_reduction
     from msbatch.cluster.local import default_jobs, run_local
+    from msbatch.cluster.status import is_done
     from msbatch.plan import load_plan
 
     plan = load_plan(run.plan)
     _check_folds(plan, folds)
-    _check_weights(plan)
     tasks = [task for task in plan.tasks if folds is None or task.fold in folds]
+    _check_weights(plan, {task.backbone for task in tasks if not is_done(run, task)})
     failed = run_local(run, plan, tasks, jobs or default_jobs(plan.compute))
     complete = show_reduction(run)
     click.echo(f"\nTables:      {run.results}\nTensorBoard: msbatch tensorboard {run.root}")
@@ -139,10 +140,10 @@ def _check_folds(plan: Plan, folds: Sequence[int] | None) -> None:
         raise MsbatchError(f"There is no fold {unknown[0]}: folds are 0 to {len(plan.folds) - 1}.")
 
 
-def _check_weights(plan: Plan) -> None:
+def _check_weights(plan: Plan, backbones: set[str]) -> None:
     from msbatch.pretrained import find_weights
 
-    for backbone in plan.backbones if plan.settings["pretrained"] else ():
+    for backbone in sorted(backbones) if plan.settings["pretrained"] else ():
         find_weights(Path(plan.weights_dir), backbone)
 
 
