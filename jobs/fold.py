@@ -2,6 +2,8 @@
 
 import argparse
 import logging
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -19,6 +21,9 @@ def main() -> int:
     parser.add_argument("--task", type=int, required=True, help="the task's number in the plan")
     given = parser.parse_args()
     configure()
+    if "MSBATCH_LAUNCH" in os.environ:  # signals are the launcher's business; it asks by a file
+        for number in (signal.SIGTERM, signal.SIGUSR2):
+            signal.signal(number, signal.SIG_IGN)
     from msbatch.training.task import run_task
 
     try:

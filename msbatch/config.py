@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from msbatch.errors import MsbatchError
+from msbatch.layout import data_dir
 
 SHORT_NAMES = {
     "swin": "swin_tiny_patch4_window7_224",
@@ -112,6 +113,45 @@ class ComputeSettings(Section):
     processes: int = Field(1, ge=1, le=64, description="processes of a task, one per GPU")
     threads: int = Field(1, ge=1, le=256, description="CPU threads of a process")
     workers: int = Field(0, ge=0, le=64, description="loader processes per process; results do not depend on it")
+    nodes: int = Field(1, ge=1, le=16, description="nodes that the processes of a task are spread over")
+
+    @model_validator(mode="after")
+    def _even(self) -> ComputeSettings:
+        if self.processes % self.nodes:
+            raise ValueError(f"{self.processes} processes cannot be spread evenly over {self.nodes} nodes")
+        return self
+
+
+class ClusterSettings(Section):
+    """What this cluster wants to be told, and what a task may use there; no part of a run's identity."""
+
+    site: Path | None = Field(None, description="a file of these same settings, laid under the ones given here")
+    partition: str | None = Field(None, description="left out: the cluster's default")
+    account: str | None = Field(None, description="what the hours are charged to")
+    qos: str | None = Field(None, description="quality of service")
+    constraint: str | None = Field(None, description="features that a node must have")
+    gpus: Literal["gres", "gpus-per-node"] = Field("gres", description="how this site wants to be asked for GPUs")
+    gpu_type: str | None = Field(None, description="the site's name of a GPU model")
+    time_min: int = Field(240, ge=1, description="time limit of a task; one that reaches it resumes by itself")
+    mem_gb: float = Field(16, gt=0, description="memory of a task on each node")
+    cpus: int | None = Field(
+        None, ge=1, description="cores of a task on each node; left out: what processes, threads and workers need"
+    )
+    array_parallelism: int = Field(64, ge=1, description="tasks that run at once")
+    signal_lead_s: int = Field(180, ge=15, description="warning before the time limit, to write a checkpoint in")
+    hang_min: float = Field(30, gt=0, description="a task that takes no step for so long is stopped and resumed")
+    extra: tuple[str, ...] = Field((), description="further sbatch options, such as --exclude=node7")
+    modules: tuple[str, ...] = Field((), description="environment modules to load before a task, such as apptainer")
+    reducer_partition: str | None = Field(None, description="where the reducer job runs; left out: as the tasks")
+    reducer_time_min: int = Field(30, ge=1, description="time limit of the reducer job")
+    reducer_mem_gb: float = Field(4, gt=0, description="memory of the reducer job")
+    runtime: Literal["sandbox", "sif", "none"] = Field(
+        "sandbox", description="image unpacked to the node's own disk, image as it is, or no container"
+    )
+    image: Path = Field(Path("msbatch.sif"), description="the container image (make one: msbatch container build)")
+    program: str | None = Field(None, description="apptainer or singularity; left out: whichever is there")
+    scratch: str = Field("/tmp", description="a folder on the node's own disk; $VARIABLES are the node's")  # noqa: S108
+    binds: tuple[str, ...] = Field((), description="further paths that the container sees, as SOURCE:TARGET:ro")
 
 
 class Settings(Section):
@@ -124,6 +164,7 @@ class Settings(Section):
     augment: AugmentSettings = AugmentSettings()
     weights: WeightSettings = WeightSettings()
     compute: ComputeSettings = ComputeSettings()
+    cluster: ClusterSettings = ClusterSettings()
 
     def scientific(self) -> dict[str, Any]:
         """Give the settings that can change a result, as JSON values: part of a run's identity."""
@@ -152,7 +193,30 @@ def load_settings(path: Path, overrides: Mapping[str, Mapping[str, Any]] | None 
         present = merged.get(section, {})
         if isinstance(present, dict):  # what is no table is refused below
             merged[section] = {**present, **given}
+    cluster = merged.get("cluster", {})
+    if isinstance(cluster, dict) and "site" in cluster:
+        merged["cluster"] = {**read_site(Path(cluster["site"])), **cluster}
     return parse_settings(merged, str(path))
+
+
+def read_site(path: Path) -> dict[str, Any]:
+    """Read a site's settings: the keys of [cluster], without that heading.
+
+    Parameters
+    ----------
+    path : Path
+        A TOML file, or the name of one that ships with msbatch.
+
+    Raises
+    ------
+    MsbatchError
+        If it cannot be read, or a key or value does not fit.
+    """
+    shipped = data_dir("slurm") / f"{path.name}.toml"
+    source = path if path.is_file() or not shipped.is_file() else shipped
+    values = read_toml(source)
+    parse_settings({"cluster": values}, str(source))
+    return values
 
 
 def parse_settings(values: Mapping[str, Any], source: str) -> Settings:

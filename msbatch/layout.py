@@ -87,7 +87,7 @@ class RunDir:
 
     @property
     def code(self) -> Path:
-        """The package and its job scripts as they were at submission."""
+        """The package and its job scripts as they were at each submission, one folder per version."""
         return self.root / "code"
 
     @property
@@ -104,6 +104,10 @@ class RunDir:
     def results(self) -> Path:
         """Tables, recomputed from predictions."""
         return self.root / "results"
+
+    def frozen(self, digest: str) -> Path:
+        """Give the folder of one version of the code, named by its hash."""
+        return self.code / digest[:12]
 
     def task(self, backbone: str, fold: int) -> TaskDir:
         """Give the folder of one task; a backbone's slash or colon is no part of a path."""

@@ -6,44 +6,48 @@ import shutil
 import uuid
 from pathlib import Path
 
-from msbatch.files import PRIVATE_DIR, sha256, sha256_json
+from msbatch.files import make_dir, sha256, sha256_json
 from msbatch.layout import PACKAGE, RunDir, data_dir
 
 
 def freeze_code(run: RunDir) -> str:
-    """Copy the package and its job scripts into the run, unless the same code is there already.
+    """Copy the package and its job scripts into the run, unless this version is there already.
+
+    Each version has a folder of its own, `run.frozen(digest)`, which is never changed: tasks that were
+    submitted with an older one go on with it.
 
     Returns
     -------
     str
         SHA-256 over the names and contents of all files.
     """
-    for leftover in run.root.glob(".code.tmp.*"):
+    for leftover in run.code.glob(".tmp.*"):
         shutil.rmtree(leftover)
     sources = _sources()
     digest = sha256_json({name: sha256(path) for name, path in sources.items()})
-    if run.code.is_dir() and code_digest(run) == digest:
+    target = run.frozen(digest)
+    if target.is_dir() and code_digest(target) == digest:
         return digest
-    fresh = run.root / f".code.tmp.{uuid.uuid4().hex}"
+    fresh = run.code / f".tmp.{uuid.uuid4().hex}"
     for name, path in sources.items():
-        target = fresh / name
-        target.parent.mkdir(mode=PRIVATE_DIR, parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
-    shutil.rmtree(run.code, ignore_errors=True)
-    fresh.replace(run.code)
+        make_dir((fresh / name).parent)
+        shutil.copyfile(path, fresh / name)
+    shutil.rmtree(target, ignore_errors=True)
+    fresh.replace(target)
     return digest
 
 
-def code_digest(run: RunDir) -> str:
-    """SHA-256 over the code that a run holds."""
-    return sha256_json({name: sha256(path) for name, path in _python_files(run.code, run.code).items()})
+def code_digest(folder: Path) -> str:
+    """SHA-256 over a frozen version of the code."""
+    return sha256_json({name: sha256(path) for name, path in _files(folder, folder, ".py", ".sh").items()})
 
 
 def _sources() -> dict[str, Path]:
     jobs = data_dir("jobs")
-    package = {name: path for name, path in _python_files(PACKAGE, PACKAGE.parent).items() if "/_data/" not in name}
-    return {**package, **_python_files(jobs, jobs.parent)}
+    package = {name: path for name, path in _files(PACKAGE, PACKAGE.parent, ".py").items() if "/_data/" not in name}
+    return {**package, **_files(jobs, jobs.parent, ".py", ".sh")}
 
 
-def _python_files(folder: Path, root: Path) -> dict[str, Path]:
-    return {path.relative_to(root).as_posix(): path for path in sorted(folder.rglob("*.py"))}
+def _files(folder: Path, root: Path, *suffixes: str) -> dict[str, Path]:
+    found = (path for path in sorted(folder.rglob("*")) if path.suffix in suffixes)
+    return {path.relative_to(root).as_posix(): path for path in found}

@@ -1,4 +1,4 @@
-"""What the launcher pickles: the call of one task, as plain strings and numbers."""
+"""What submitit pickles for this machine: the call of one task, as plain strings and numbers."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
-from msbatch.cluster.lock import is_alive
+from msbatch.files import PRIVATE_FILE, make_dir
+from msbatch.lock import is_alive
 
 POLL_S = 0.5
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -48,8 +50,7 @@ class JobCall:
         """Run the task and give its number and exit code."""
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         command = [sys.executable, self.script, self.run, "--task", str(self.task)]
-        Path(self.log).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with open(os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab") as log:  # noqa: PTH123
+        with open_log(self.log) as log:
             process = subprocess.Popen(
                 command,
                 env=self._environment(),
@@ -72,9 +73,19 @@ class JobCall:
                 os.killpg(process.pid, signal.SIGKILL)
 
     def _environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("SUBMITIT_")}
+        kept = task_environment(self.threads)
         kept.pop("CUDA_VISIBLE_DEVICES", None)  # submitit numbers devices anew, from 0
-        if self.devices is not None:
-            kept["CUDA_VISIBLE_DEVICES"] = self.devices
-        threads = dict.fromkeys(THREAD_VARIABLES, str(self.threads))
-        return {**kept, **threads, "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
+        return kept if self.devices is None else {**kept, "CUDA_VISIBLE_DEVICES": self.devices}
+
+
+def open_log(path: str) -> IO[bytes]:
+    """Open a log to append to, readable by its owner only."""
+    make_dir(Path(path).parent)
+    return open(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, PRIVATE_FILE), "ab")  # noqa: PTH123
+
+
+def task_environment(threads: int) -> dict[str, str]:
+    """Give the environment of a job script: this one's, without submitit's names, offline, with so many threads."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SUBMITIT_")}
+    limits = dict.fromkeys(THREAD_VARIABLES, str(threads))
+    return {**kept, **limits, "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import signal
@@ -14,18 +13,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import submitit
 
 from msbatch.cluster.freeze import freeze_code
 from msbatch.cluster.jobcall import JobCall
-from msbatch.cluster.lock import run_lock
+from msbatch.cluster.ledger import record
 from msbatch.cluster.status import TaskStatus, is_done, task_status
 from msbatch.cluster.watch import Watch
 from msbatch.config import ComputeSettings
 from msbatch.files import make_dir
 from msbatch.layout import RunDir
+from msbatch.lock import run_lock
 from msbatch.plan import Plan, Task
 
 POLL_S = 0.5
@@ -71,8 +72,9 @@ def run_local(run: RunDir, plan: Plan, tasks: Sequence[Task], jobs: int) -> list
     if not waiting:
         return []
     with run_lock(run.root / "local.lock"), _terminable(), Watch(len(waiting)) as watch:
-        _record(run, [task.index for task in waiting], freeze_code(run))
-        crew = _Crew(run, plan, watch)
+        digest = freeze_code(run)
+        record(run, "local", tasks=[task.index for task in waiting], code_sha256=digest)
+        crew = _Crew(run, plan, watch, run.frozen(digest).resolve())
         while waiting or crew.running:
             while waiting and len(crew.running) < jobs:
                 crew.start(waiting.popleft())
@@ -84,18 +86,19 @@ def run_local(run: RunDir, plan: Plan, tasks: Sequence[Task], jobs: int) -> list
 class _Crew:
     """The tasks that run just now, and those that failed."""
 
-    def __init__(self, run: RunDir, plan: Plan, watch: Watch) -> None:
+    def __init__(self, run: RunDir, plan: Plan, watch: Watch, code: Path) -> None:
         self.run = run
+        self.code = code
         self.plan = plan
         self.watch = watch
         self.running: dict[Task, tuple[Any, int]] = {}
         self.failed: list[TaskStatus] = []
-        self._executor = _executor(run)
+        self._executor = _executor(run, code)
 
     def start(self, task: Task) -> None:
         before = task_status(self.run, task)
         with _shielded():
-            job = self._executor.submit(_call(self.run, self.plan, task))
+            job = self._executor.submit(_call(self.run, self.plan, task, self.code))
         self.running[task] = job, before.attempt
         self.watch.started(before)
 
@@ -108,20 +111,20 @@ class _Crew:
         self.watch.running(task_status(self.run, task) for task in self.running)
 
 
-def _executor(run: RunDir) -> submitit.LocalExecutor:
+def _executor(run: RunDir, code: Path) -> submitit.LocalExecutor:
     # A folder of its own: submitit names files by process, and the numbers of processes come again.
     folder = make_dir(run.jobs / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}")
-    paths = [str(run.code.resolve()), *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths = [str(code), *filter(None, [os.environ.get("PYTHONPATH")])]
     python = ["env", f"PYTHONPATH={os.pathsep.join(paths)}", sys.executable, "-P"]
     executor = submitit.LocalExecutor(folder=folder, python=shlex.join(python))
     executor.update_parameters(timeout_min=NO_TIME_LIMIT_MIN)
     return executor
 
 
-def _call(run: RunDir, plan: Plan, task: Task) -> JobCall:
+def _call(run: RunDir, plan: Plan, task: Task, code: Path) -> JobCall:
     root = RunDir(run.root.resolve())
     return JobCall(
-        script=str(root.code / "jobs" / "fold.py"),
+        script=str(code / "jobs" / "fold.py"),
         run=str(root.root),
         log=str(root.task(task.backbone, task.fold).log),
         task=task.index,
@@ -158,14 +161,3 @@ def _terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _record(run: RunDir, indices: list[int], code: str) -> None:
-    line = {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "where": "local",
-        "tasks": indices,
-        "code_sha256": code,
-    }
-    with open(os.open(run.submissions, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a") as out:  # noqa: PTH123
-        out.write(json.dumps(line) + "\n")

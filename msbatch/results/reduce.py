@@ -10,11 +10,14 @@ import numpy as np
 from msbatch.errors import MsbatchError
 from msbatch.files import write_csv
 from msbatch.layout import RunDir
+from msbatch.lock import run_lock
 from msbatch.plan import Plan, Task, load_plan
 from msbatch.predictions import Predictions, PredictionsError, read_predictions
 from msbatch.results.folds import FoldResult, summarise
 from msbatch.results.rows import ALWAYS_POSITIVE, Row, cell_row, fold_rows, patient_rows
 from msbatch.state import read_state
+
+LOCK_WAIT_S = 300
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ def reduce(run: RunDir) -> Reduction:
     """Read a run's predictions and write its tables.
 
     Writes ``folds.csv``, ``cells.csv`` and ``patients.csv``, and the reasons of what they lack in
-    ``missing.csv``. The same predictions give the same bytes.
+    ``missing.csv``. The same predictions give the same bytes; of two reducers at once, one waits for the other.
 
     Raises
     ------
@@ -66,14 +69,19 @@ def reduce(run: RunDir) -> Reduction:
         If the plan cannot be read. Unusable predictions raise nothing: they are listed as missing.
     """
     plan = load_plan(run.plan)
-    found, missing = _read_all(run, plan)
-    reduction = _reduce(plan, found, missing)
+    with run_lock(run.root / "reduce.lock", LOCK_WAIT_S):
+        found, missing = _read_all(run, plan)
+        reduction = _reduce(plan, found, missing)
+        _write(run, reduction)
+    return reduction
+
+
+def _write(run: RunDir, reduction: Reduction) -> None:
     for name in ("folds", "cells", "patients"):
         rows: list[Row] = getattr(reduction, name)
         write_csv(run.results / f"{name}.csv", list(rows[0]), [list(row.values()) for row in rows])
-    gaps = [(gap.backbone, gap.fold, gap.patient, gap.reason) for gap in missing]
+    gaps = [(gap.backbone, gap.fold, gap.patient, gap.reason) for gap in reduction.missing]
     write_csv(run.results / "missing.csv", ("backbone", "fold", "patient", "reason"), gaps)
-    return reduction
 
 
 def _reduce(plan: Plan, found: Mapping[Task, Predictions], missing: list[Missing]) -> Reduction:

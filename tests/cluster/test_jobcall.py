@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from msbatch.cluster.jobcall import JobCall
-from msbatch.cluster.lock import is_alive
+from msbatch.lock import is_alive
 
 SCRIPT = """
 import os, signal, subprocess, sys

@@ -61,11 +61,12 @@ def test_an_edited_checkout_changes_nothing_until_the_next_submission(study: "St
     (study.checkout / "msbatch" / "predictions.py").write_text("raise RuntimeError('half-edited')\n")
     (study.folder / "go").touch()
     process.communicate(timeout=120)
-    frozen = f"code {study.run.code.resolve() / 'msbatch' / '__init__.py'} edition 1"
+    (code,) = study.run.code.resolve().iterdir()
+    frozen = f"code {code / 'msbatch' / '__init__.py'} edition 1"
     assert [frozen in study.log(fold).read_text() for fold in range(4)] == [True] * 4
     assert attempts(study) == [("done", 1)] * 4
     line = json.loads(study.run.submissions.read_text().splitlines()[0])
-    assert line["code_sha256"] == code_digest(study.run)
+    assert line["code_sha256"] == code_digest(code)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

@@ -1,16 +1,18 @@
-"""One submission at a time."""
+"""One command at a time."""
 
 import json
 import os
 import socket
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from msbatch.cluster.lock import is_alive, run_lock
 from msbatch.errors import MsbatchError
+from msbatch.lock import is_alive, run_lock
 
 
 def write_holder(path: Path, host: str, pid: int) -> None:
@@ -32,6 +34,23 @@ def test_a_living_holder_is_respected_and_named(tmp_path: Path) -> None:
     with pytest.raises(MsbatchError, match=f"process {os.getppid()} on"), run_lock(tmp_path / "lock"):
         pytest.fail("the lock was given twice")
     assert (tmp_path / "lock").exists()
+
+
+def test_a_silent_holder_on_another_machine_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    write_holder(path, "elsewhere", 1)
+    os.utime(path, (time.time() - 600, time.time() - 600))
+    with run_lock(path):
+        assert json.loads(path.read_text())["pid"] == os.getpid()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lock_that_is_released_in_time_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    write_holder(path, "elsewhere", 1)
+    threading.Timer(0.5, path.unlink).start()
+    with run_lock(path, wait_s=60):
+        assert json.loads(path.read_text())["host"] == socket.gethostname()
 
 
 def test_a_holder_on_another_machine_is_respected(tmp_path: Path) -> None:

@@ -1,0 +1,240 @@
+#!/usr/bin/env bash
+# The host side of one task: it owns signals and requeueing, so that the container needs nothing of Slurm.
+# usage: launch.sh LAUNCH.CONF PYTHON-ARGUMENTS...
+#
+# Signals that reach the container kill its file system, so none is sent there. A file asks the task to stop;
+# it writes a checkpoint, exits 75, and only then is this element of the array requeued.
+# shellcheck disable=SC1090,SC2153,SC2317  # names in capitals come from LAUNCH.CONF; traps call functions
+set -u
+umask 077
+
+readonly STOPPED=75       # the task wrote a checkpoint because it was asked to stop
+readonly REQUEUE_TRIES=10 # the controller may be restarting
+readonly RESERVE_S=20     # before the time limit: what requeueing takes
+
+started=$(date +%s)
+
+# --- what is said to the task, and about it -------------------------------------------------------
+
+say() { echo "[launch $(date '+%F %T')] $*"; }
+
+# The cause is written whole or not at all; the first one stays.
+ask_to_stop() {
+    [ -e "$LAUNCH.stop" ] || { echo "$1" >"$LAUNCH.stop.$BASHPID" && mv -n "$LAUNCH.stop.$BASHPID" "$LAUNCH.stop"; }
+    rm -f "$LAUNCH.stop.$BASHPID"
+}
+
+stop_cause() { cat "$LAUNCH.stop" 2>/dev/null; }
+
+# write_end EXIT CAUSE REQUEUED
+write_end() {
+    local text
+    text=$(printf '%s' "$2" | tr -d '\\"' | tr '\n' ' ')
+    printf '{"exit": %d, "cause": "%s", "requeued": %s, "host": "%s", "started": %d, "ended": %d}\n' \
+        "$1" "$text" "$3" "$(hostname -s)" "$started" "$(date +%s)" >"$LAUNCH.end.tmp" && mv "$LAUNCH.end.tmp" "$LAUNCH.end"
+}
+
+# refuse WORDS: the task cannot start here.
+refuse() {
+    say "$*"
+    write_end 1 "$*" false
+    exit 1
+}
+
+# --- the container ---------------------------------------------------------------------------------
+
+find_program() {
+    local name
+    for name in $PROGRAM apptainer singularity; do
+        command -v "$name" && return
+    done
+    refuse "neither apptainer nor singularity is on this node: set cluster.modules"
+}
+
+check_image() {
+    [ -f "$IMAGE" ] || refuse "the image is missing: $IMAGE"
+    [ "$(stat -L -c %s "$IMAGE")" = "$IMAGE_BYTES" ] || refuse "the image is not the one that was submitted, or cut off: $IMAGE"
+}
+
+# Unpack the image once per node; the lock is on the node's own disk, where flock is reliable.
+unpacked() {
+    local root target
+    root=$SCRATCH/msbatch-$(id -u)
+    target=$root/${IMAGE_SHA256:0:16}
+    mkdir -p "$root" && [ -O "$root" ] && [ ! -L "$root" ] || return 1
+    exec 9>"$root/lock" && flock 9 || return 1
+    if [ ! -d "$target" ]; then
+        rm -rf "$root"/unpacking.*
+        say "unpacking the image to $target" >&2
+        if ! "$program" --silent build --sandbox "$root/unpacking.$$" "$IMAGE" >&2 || ! mv -T "$root/unpacking.$$" "$target"; then
+            rm -rf "$root/unpacking.$$"
+            return 1
+        fi
+    fi
+    exec 9>&-
+    echo "$target"
+}
+
+# What the task may see of this node, and nothing else.
+container_options() {
+    local path
+    options=(exec --cleanenv --contain --no-home --pwd / --bind "$private:/tmp" --bind /dev/shm --bind "$RUN" --bind "$CODE:$CODE:ro")
+    for path in "$STORE" "$WEIGHTS"; do
+        [ ! -e "$path" ] || options+=(--bind "$path:$path:ro")
+    done
+    for path in ${BINDS[@]+"${BINDS[@]}"}; do options+=(--bind "$path"); done
+    [ "$GPUS" = 0 ] || options+=(--nv)
+}
+
+# The names of Slurm that submitit reads, and what the task is told; --cleanenv drops everything else.
+export_to_container() {
+    local name
+    for name in SUBMITIT_EXECUTOR SLURM_JOB_ID SLURM_ARRAY_JOB_ID SLURM_ARRAY_TASK_ID SLURM_NTASKS SLURM_PROCID \
+        SLURM_LOCALID SLURM_NODEID SLURM_JOB_NUM_NODES SLURM_JOB_NODELIST SLURM_RESTART_COUNT CUDA_VISIBLE_DEVICES \
+        MSBATCH_LAUNCH MSBATCH_OWNER MSBATCH_NODES MSBATCH_NODE_RANK PYTHONPATH PYTHONSAFEPATH HF_HUB_OFFLINE; do
+        [ -z "${!name+set}" ] || export "APPTAINERENV_$name=${!name}" "SINGULARITYENV_$name=${!name}"
+    done
+}
+
+# run_payload PYTHON-ARGUMENTS: replaces this process.
+run_payload() {
+    export PYTHONPATH=$CODE PYTHONSAFEPATH=1 HF_HUB_OFFLINE=1
+    export MSBATCH_LAUNCH=$LAUNCH MSBATCH_OWNER=$$ MSBATCH_NODES=${SLURM_JOB_NUM_NODES:-1} MSBATCH_NODE_RANK=${SLURM_NODEID:-0}
+    if [ "$RUNTIME" = none ]; then
+        exec setsid "$PYTHON" "$@"
+    fi
+    container_options
+    export_to_container
+    exec setsid "$program" --silent "${options[@]}" "$image" python "$@"
+}
+
+prepare_node() {
+    local module
+    [ ${#MODULES[@]} = 0 ] || for module in "${MODULES[@]}"; do module load "$module"; done
+    mkdir -p "$SCRATCH" 2>/dev/null
+    private=$(mktemp -d "$SCRATCH/msbatch-task.XXXXXX") || refuse "scratch cannot be written: $SCRATCH"
+    [ "$RUNTIME" = none ] && return
+    program=$(find_program) || exit 1
+    check_image
+    image=$IMAGE
+    if [ "$RUNTIME" = sandbox ]; then
+        image=$(unpacked) || { image=$IMAGE && say "the image could not be unpacked to $SCRATCH: it runs as it is"; }
+    fi
+}
+
+# --- one node of several: a step that runs the payload there ------------------------------------------
+
+if [ "${1:-}" = --node ]; then
+    source "$2"
+    shift 2
+    trap '' TERM USR2
+    prepare_node
+    run_payload "$@" &
+    wait $!
+    code=$?
+    rm -rf "$private"
+    exit $code
+fi
+
+# --- the whole task -------------------------------------------------------------------------------------
+
+conf=$1
+source "$conf"
+shift
+job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}}
+job=${job:-$SLURM_JOB_ID}
+export LAUNCH=${conf%/*}/launches/$job.${SLURM_RESTART_COUNT:-0}
+limit=${SLURM_JOB_END_TIME:-$((started + TIME_MIN * 60))}
+terminated=0
+mkdir -p "${LAUNCH%/*}"
+rm -f "$LAUNCH".*
+hostname -s >"$LAUNCH.start"
+
+why() { [ $(($(date +%s) + LEAD_S + 75)) -ge "$limit" ] && echo "time limit" || echo preempted; }
+trap 'ask_to_stop "$(why)"' USR2
+trap 'terminated=1; ask_to_stop terminated' TERM
+
+# A step of its own hears of a preemption with grace, which the batch script is not told.
+start_sentinel() {
+    local names=(-u SLURM_GPUS -u SLURM_GPUS_PER_NODE -u SLURM_GPUS_PER_TASK -u SLURM_TRES_PER_TASK -u SLURM_NTASKS_PER_NODE)
+    export -f ask_to_stop
+    env "${names[@]}" srun --quiet --overlap --nodes=1 --ntasks=1 --cpus-per-task=1 --mem=0 --gres=none --input=none --output=none \
+        bash -c 'trap "ask_to_stop preempted" TERM USR2; while :; do sleep 1 & wait $!; done' 2>/dev/null &
+    sentinel=$!
+}
+
+start_payload() {
+    if [ "${SLURM_JOB_NUM_NODES:-1}" -gt 1 ]; then
+        setsid srun --overlap --kill-on-bad-exit=1 --nodes="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --input=none \
+            bash "${BASH_SOURCE[0]}" --node "$conf" "$@" &
+    else
+        prepare_node
+        run_payload "$@" &
+    fi
+    payload=$!
+}
+
+# The time of the last sign of life; starting up counts as one.
+last_beat() { stat -c %Y "$LAUNCH.beat" 2>/dev/null || echo "$started"; }
+
+overdue() {
+    local now
+    now=$(date +%s)
+    [ $((now - $(last_beat))) -ge "$HANG_S" ] && cause=hung && return
+    [ -e "$LAUNCH.stop" ] && [ "$now" -ge $((limit - RESERVE_S)) ] && cause=$(stop_cause)
+}
+
+watch_payload() {
+    while kill -0 "$payload" 2>/dev/null; do
+        if [ $killed = 0 ] && overdue; then
+            say "no answer ($cause): the task is killed"
+            kill -KILL -- "-$payload" 2>/dev/null
+            killed=1
+        fi
+        sleep 1 &
+        wait $!
+    done
+    wait "$payload"
+    code=$?
+}
+
+# A node that was given up on may still be alive when the task runs elsewhere already.
+superseded() { [ -e "${conf%/*}/launches/$job.$((${SLURM_RESTART_COUNT:-0} + 1)).start" ]; }
+
+# Requeueing after a TERM would undo the user's scancel; Slurm itself requeues what it preempted.
+should_requeue() {
+    [ $terminated = 0 ] && ! superseded && { [ $code = $STOPPED ] || [ $killed = 1 ] || { [ $code != 0 ] && [ -e "$LAUNCH.stop" ] && [ $code != 1 ]; }; }
+}
+
+requeue() {
+    local try
+    for ((try = 0; try < REQUEUE_TRIES; try++)); do
+        scontrol requeue "$job" && return
+        sleep 3
+    done
+    return 1
+}
+
+cause=
+killed=0
+private=
+say "$job, restart ${SLURM_RESTART_COUNT:-0}, on $(hostname -s), limit $(date -d "@$limit" '+%F %T')"
+start_sentinel
+start_payload "$@"
+watch_payload
+cause=${cause:-$(stop_cause)}
+say "the task ended with $code${cause:+ ($cause)}"
+[ -z "$private" ] || rm -rf "$private"
+[ $code = 0 ] || sleep 2 & wait $! # a TERM that races with the end is seen first
+if should_requeue; then
+    write_end $code "$cause" true
+    if requeue; then
+        say "requeued"
+        sleep 60 & wait $! # Slurm ends this script
+        exit $code
+    fi
+    cause="$cause, and Slurm did not requeue it"
+fi
+write_end $code "$cause" false
+kill "$sentinel" 2>/dev/null
+exit $code

@@ -1,0 +1,164 @@
+"""Tasks to Slurm: arrays of them, and one reducer behind; never the same task twice."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from msbatch.cluster import slurm
+from msbatch.cluster.batchcall import BatchCall
+from msbatch.cluster.freeze import freeze_code
+from msbatch.cluster.ledger import Kind, Submission, live, read_ledger, record
+from msbatch.cluster.sbatch import Sbatch, settle
+from msbatch.cluster.sites import launch_conf, reducer_parameters, task_parameters
+from msbatch.cluster.status import is_done
+from msbatch.config import ClusterSettings
+from msbatch.files import make_dir, write_text
+from msbatch.layout import RunDir
+from msbatch.lock import run_lock
+from msbatch.plan import Plan, Task
+
+LOCK_WAIT_S = 60
+
+
+@dataclass(frozen=True)
+class Image:
+    """The container image of a submission; all empty where tasks run without one."""
+
+    path: Path | None = None
+    bytes: int = 0
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Order:
+    """A run and how its tasks are to be run on this cluster.
+
+    Attributes
+    ----------
+    image : Image
+        Checked beforehand.
+    """
+
+    run: RunDir
+    plan: Plan
+    site: ClusterSettings
+    image: Image = field(default_factory=Image)
+
+    @property
+    def root(self) -> Path:
+        """The run's folder, from wherever a job looks."""
+        return self.run.root.resolve()
+
+
+def waiting(run: RunDir, tasks: Sequence[Task]) -> list[Task]:
+    """Give the tasks that are neither done nor in Slurm's queue.
+
+    Raises
+    ------
+    SlurmError
+        If Slurm does not answer.
+    """
+    held = live(read_ledger(run), slurm.queued())
+    return [task for task in tasks if not is_done(run, task) and task.index not in held]
+
+
+def submit(order: Order, tasks: Sequence[Task]) -> list[Submission]:
+    """Submit the given tasks that are neither done nor queued, and a reducer behind all that is queued.
+
+    Parameters
+    ----------
+    order : Order
+        What to submit it with.
+    tasks : sequence of Task
+        Any tasks of the plan; nothing is submitted twice, whoever submits at the same time.
+
+    Returns
+    -------
+    list of Submission
+        The arrays and the reducer; empty where nothing was left to submit.
+
+    Raises
+    ------
+    MsbatchError
+        If another submission works on this run, or Slurm refuses; then nothing of the refused part is queued.
+    """
+    with run_lock(order.run.root / "submit.lock", LOCK_WAIT_S):
+        settle(order.run)
+        todo = waiting(order.run, tasks)
+        if not todo:
+            return []
+        digest = freeze_code(order.run)
+        size = slurm.max_array_size()
+        chunks = [todo[start : start + size] for start in range(0, len(todo), size)]
+        arrays = [_submit(order, digest, "fold", chunk) for chunk in chunks]
+        return [*arrays, submit_reducer(order, digest)]
+
+
+def submit_reducer(order: Order, digest: str) -> Submission:
+    """Submit a reducer behind every array of the run that Slurm still holds."""
+    held = slurm.queued()
+    ledger = read_ledger(order.run)
+    jobs = [entry.job for entry in ledger if entry.kind == "fold" and entry.job and live([entry], held)]
+    behind = {"dependency": f"afterany:{':'.join(jobs)}"} if jobs else {}
+    return _submit(order, digest, "reduce", (), behind)
+
+
+def sbatch_texts(order: Order, tasks: Sequence[Task]) -> list[str]:
+    """Write what sbatch would be given for these tasks, without submitting or writing anything."""
+    size = slurm.max_array_size() if slurm.available() else slurm.DEFAULT_MAX_ARRAY
+    chunks = [tasks[start : start + size] for start in range(0, len(tasks), size)]
+    folder, code = order.root / "jobs" / "<time>-<8 hex>", order.root / "code" / "<12 hex>"
+    texts = [Sbatch(folder, code, _parameters(order, "fold", "msb-<8 hex>")).text(len(chunk)) for chunk in chunks]
+    behind = {"dependency": "afterany:<the arrays>"}
+    reducer = Sbatch(folder, code, {**_parameters(order, "reduce", "msb-<8 hex>"), **behind})
+    return [*texts, reducer.text(1)]
+
+
+def _submit(
+    order: Order, digest: str, kind: Kind, tasks: Sequence[Task], behind: Mapping[str, Any] | None = None
+) -> Submission:
+    number = uuid.uuid4().hex[:8]
+    name = f"msb-{order.plan.signature[:8]}-{number}"
+    folder = make_dir(order.root / "jobs" / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{number}")
+    code = order.run.frozen(digest).resolve()
+    write_text(folder / "launch.conf", conf_text(order, code))
+    entry = Submission(name, kind, folder, tuple(task.index for task in tasks))
+    told = {"kind": kind, "folder": f"jobs/{folder.name}", "tasks": list(entry.tasks)}
+    record(order.run, "submitting", name=name, **told, code_sha256=digest, image_sha256=order.image.sha256)
+    sbatch = Sbatch(folder, code, {**_parameters(order, kind, name), **(behind or {})})
+    return sbatch.submit(order.run, entry, _calls(order, code, kind, tasks))
+
+
+def _parameters(order: Order, kind: Kind, name: str) -> dict[str, Any]:
+    compute = order.plan.compute
+    chosen = task_parameters(order.site, compute) if kind == "fold" else reducer_parameters(order.site)
+    return {"job_name": name, **chosen}
+
+
+def _calls(order: Order, code: Path, kind: Kind, tasks: Sequence[Task]) -> list[BatchCall]:
+    root, threads = str(order.root), order.plan.compute.threads
+    if kind == "reduce":
+        return [BatchCall(str(code / "jobs" / "reduce.py"), (root,), "", threads)]
+    script, run = str(code / "jobs" / "fold.py"), RunDir(order.root)
+    logs = [str(run.task(task.backbone, task.fold).log) for task in tasks]
+    numbers = [str(task.index) for task in tasks]
+    return [BatchCall(script, (root, "--task", n), log, threads) for n, log in zip(numbers, logs, strict=True)]
+
+
+def conf_text(order: Order, code: Path) -> str:
+    """Write what the launcher of this order's tasks reads."""
+    paths: dict[str, Path | str | None] = {
+        "RUN": order.root,
+        "CODE": code,
+        "STORE": Path(order.plan.store.path).resolve(),
+        "WEIGHTS": Path(order.plan.weights_dir).resolve(),
+        "IMAGE": order.image.path,
+        "IMAGE_BYTES": str(order.image.bytes),
+        "IMAGE_SHA256": order.image.sha256,
+    }
+    return launch_conf(order.site, paths, order.plan.compute.device == "cuda")
