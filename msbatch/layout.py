@@ -54,6 +54,11 @@ class TaskDir:
         return self.root / "weights.safetensors"
 
     @property
+    def earlier(self) -> Path:
+        """What a task made before it was run once more."""
+        return self.root / "earlier"
+
+    @property
     def log(self) -> Path:
         """What the task printed, over all attempts."""
         return self.root / "log"

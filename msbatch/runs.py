@@ -11,7 +11,10 @@ from msbatch.environment import describe_environment
 from msbatch.errors import MsbatchError
 from msbatch.files import make_dir, write_json, write_text
 from msbatch.layout import RunDir, list_runs
+from msbatch.lock import run_lock
 from msbatch.plan import Plan, load_plan, save_plan
+
+LOCK_WAIT_S = 60
 
 
 def create_or_reuse(plan: Plan, settings: Settings, new: bool = False) -> RunDir:
@@ -29,16 +32,24 @@ def create_or_reuse(plan: Plan, settings: Settings, new: bool = False) -> RunDir
     new : bool
         Make a new run whatever exists.
     """
+    runs = make_dir(settings.paths.runs)
+    with run_lock(runs / "plan.lock", LOCK_WAIT_S):
+        run, plan = preview(plan, settings, new)
+        if not run.plan.is_file():
+            make_dir(run.root)
+            write_json(run.environment, describe_environment(plan.store.sha256))
+        resolved = settings.model_copy(update={"plan": _plan_settings(settings.plan, plan)})
+        write_text(run.settings, to_toml(resolved))
+        save_plan(run.plan, plan)
+    return run
+
+
+def preview(plan: Plan, settings: Settings, new: bool = False) -> tuple[RunDir, Plan]:
+    """Say which run `create_or_reuse` would give, and with which plan, without writing anything."""
     run = None if new else find_by_signature(settings.paths.runs, plan.signature)
     if run is None:
-        run = _new_folder(settings.paths.runs, plan.signature)
-        write_json(run.environment, describe_environment(plan.store.sha256))
-    else:
-        plan = _extended(load_plan(run.plan), plan)
-    resolved = settings.model_copy(update={"plan": _plan_settings(settings.plan, plan)})
-    write_text(run.settings, to_toml(resolved))
-    save_plan(run.plan, plan)
-    return run
+        return RunDir(_free_folder(settings.paths.runs, plan.signature)), plan
+    return run, _extended(load_plan(run.plan), plan)
 
 
 def find_by_signature(runs: Path, signature: str) -> RunDir | None:
@@ -62,14 +73,7 @@ def _plan_settings(settings: PlanSettings, plan: Plan) -> PlanSettings:
     return settings.model_copy(update={"backbones": tuple(plan.backbones)})
 
 
-def _new_folder(runs: Path, signature: str) -> RunDir:
-    make_dir(runs)
+def _free_folder(runs: Path, signature: str) -> Path:
     name = f"{date.today().isoformat()}-{signature[:8]}"
-    for number in count(1):
-        folder = runs / (name if number == 1 else f"{name}-{number}")
-        try:
-            folder.mkdir(mode=0o700)
-            return RunDir(folder)
-        except FileExistsError:
-            continue
-    raise AssertionError("unreachable")
+    names = (name if number == 1 else f"{name}-{number}" for number in count(1))
+    return next(runs / free for free in names if not (runs / free).exists())

@@ -82,7 +82,7 @@ def test_wrong_usage_is_2(cli: Run) -> None:
 
 
 def test_shell_completion_knows_the_commands() -> None:
-    environment = {**os.environ, "_MSBATCH_COMPLETE": "bash_complete", "COMP_WORDS": "msbatch re", "COMP_CWORD": "1"}
+    environment = {**os.environ, "_MSBATCH_COMPLETE": "bash_complete", "COMP_WORDS": "msbatch red", "COMP_CWORD": "1"}
     command = [sys.executable, "-c", "import sys; sys.argv = ['msbatch']; from msbatch.cli import main; main()"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.stdout.split() == ["plain,reduce"]

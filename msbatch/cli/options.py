@@ -57,12 +57,54 @@ STUDY_OPTIONS = (
     click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Where tasks train."),
     click.option("--processes", type=int, help="Processes per task, one per GPU."),
     click.option("--threads", type=int, help="CPU threads per process."),
+    click.option("--nodes", type=int, help="Nodes that a task's processes are spread over."),
     click.option("--workers", type=int, help="Loader processes per process."),
     click.option(
         "--precision", type=click.Choice(["auto", "fp32", "fp64", "bf16", "fp16"]), help="Arithmetic of training."
     ),
     click.option("--new", is_flag=True, help="Make a new run even where one of the same settings exists."),
 )
+
+CLUSTER_OPTIONS = (
+    click.option("--site", type=PATH, help="A site's settings: a file, or the name of one that ships with msbatch."),
+    click.option("--partition", help="Slurm's partition."),
+    click.option("--account", help="What the hours are charged to."),
+    click.option("--qos", help="Quality of service."),
+    click.option("--constraint", help="Features that a node must have."),
+    click.option("--gpus", type=click.Choice(["gres", "gpus-per-node"]), help="How the site is asked for GPUs."),
+    click.option("--gpu-type", help="The site's name of a GPU model."),
+    click.option("--time", "time_min", type=int, metavar="MINUTES", help="Time limit of a task."),
+    click.option("--mem", "mem_gb", type=float, metavar="GB", help="Memory of a task on each node."),
+    click.option("--cpus", type=int, help="Cores of a task on each node."),
+    click.option("--array-parallelism", type=int, help="Tasks that run at once."),
+    click.option("--signal-lead", "signal_lead_s", type=int, metavar="SECONDS", help="Warning before the time limit."),
+    click.option("--hang", "hang_min", type=float, metavar="MINUTES", help="Silence after which a task is restarted."),
+    click.option("--extra", multiple=True, help="A further option of sbatch, such as --exclude=node7."),
+    click.option("--modules", type=CommaList(), help="Environment modules to load before a task."),
+    click.option("--reducer-partition", help="Partition of the reducer job."),
+    click.option("--reducer-time", "reducer_time_min", type=int, metavar="MINUTES", help="Its time limit."),
+    click.option("--reducer-mem", "reducer_mem_gb", type=float, metavar="GB", help="Its memory."),
+    click.option("--runtime", type=click.Choice(["sandbox", "sif", "none"]), help="How the container is run."),
+    click.option("--image", type=PATH, help="The container image."),
+    click.option("--program", help="apptainer or singularity."),
+    click.option("--scratch", help="A folder on the node's own disk."),
+    click.option("--binds", multiple=True, help="A further path that the container sees, as SOURCE:TARGET:ro."),
+)
+
+
+def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say what this cluster wants to be told."""
+    for option in reversed(CLUSTER_OPTIONS):
+        command = option(command)
+    return command
+
+
+def cluster_values(given: dict[str, Any]) -> dict[str, Any]:
+    """Give the settings of [cluster] that flags set."""
+    from msbatch.config import ClusterSettings
+
+    values = {name: given.get(name) for name in ClusterSettings.model_fields}
+    return {name: list(value) or None if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def study_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -88,6 +130,9 @@ def study_settings(given: dict[str, Any]) -> Settings:
         "plan": {"backbones": given["backbones"], "seed": given["seed"], "val_patients": given["val_patients"]},
         "training": {"precision": given["precision"]},
         "weights": {"dir": given["weights"], "pretrained": given["pretrained"]},
-        "compute": {key: given[key] for key in ("device", "processes", "threads", "workers")},
+        "compute": {key: given[key] for key in ("device", "processes", "threads", "workers", "nodes")},
+        "cluster": cluster_values(given),
     }
-    return load_settings(SETTINGS, overrides)
+    settings = load_settings(SETTINGS, overrides)
+    image = settings.cluster.image.absolute()  # a rerun may be asked for from another folder
+    return settings.model_copy(update={"cluster": settings.cluster.model_copy(update={"image": image})})

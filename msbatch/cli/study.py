@@ -1,16 +1,15 @@
-"""Commands that draw a plan and run it: plan, submit, demo."""
+"""Commands that draw a plan, and run a small study: plan, demo."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from msbatch.cli.options import PATH, NumberList, as_json, study_options, study_settings
+from msbatch.cli.options import PATH, as_json, study_options, study_settings
 from msbatch.errors import IncompleteError, MsbatchError
 
 if TYPE_CHECKING:
@@ -30,42 +29,12 @@ def plan(as_json: bool, **given: Any) -> None:
     """
     from msbatch.plan import load_plan
 
-    run = _plan_run(given)
+    run = plan_run(given)
     drawn = load_plan(run.plan)
     if as_json:
         click.echo(json.dumps({"run": str(run.root), **drawn.model_dump(mode="json")}, indent=2))
     else:
-        _show_plan(run, drawn)
-
-
-@click.command()
-@study_options
-@click.option("--run", type=PATH, help="Run this plan as it is, instead of drawing one.")
-@click.option("--local", is_flag=True, help="Run on this machine, without a cluster.")
-@click.option("--jobs", type=click.IntRange(1), help="Tasks at once.  [default: cores / (threads x processes)]")
-@click.option("--folds", type=NumberList(), help="Only these fold numbers.")
-@click.option("--dry-run", is_flag=True, help="Show folds and balance; write nothing, run nothing.")
-def submit(
-    run: Path | None, local: bool, jobs: int | None, folds: list[int] | None, dry_run: bool, **given: Any
-) -> None:
-    """Train every fold with every backbone, then reduce. The same command resumes what was stopped.
-
-    \b
-    Example:
-      msbatch submit --backbones swin,resnet50 --local
-    """
-    from msbatch.layout import find_run
-    from msbatch.plan import load_plan
-
-    if dry_run:
-        _show_plan(None, _draw(given) if run is None else load_plan(find_run(run).plan))
-        return
-    if not local:
-        raise MsbatchError(_without_slurm(), "Run the same tasks on this machine with --local.")
-    _check_training()
-    chosen = find_run(run) if run is not None else _plan_run(given)
-    _show_plan(chosen, load_plan(chosen.plan))
-    _run_and_reduce(chosen, folds, jobs)
+        show_plan(run, drawn)
 
 
 @click.command()
@@ -80,21 +49,22 @@ def demo(folder: Path, jobs: int | None) -> None:
     """
     from msbatch.cli.demo import prepare_demo
 
-    _check_training()
+    check_training()
     run = prepare_demo(folder)
-    _run_and_reduce(run, None, jobs)
+    run_and_reduce(run, None, jobs)
 
 
-def _run_and_reduce(run: RunDir, folds: Sequence[int] | None, jobs: int | None) -> None:
+def run_and_reduce(run: RunDir, folds: Sequence[int] | None, jobs: int | None) -> None:
+    """Train tasks on this machine, then print the tables."""
     from msbatch.cli.outcome import show_reduction
     from msbatch.cluster.local import default_jobs, run_local
     from msbatch.cluster.status import is_done
     from msbatch.plan import load_plan
 
     plan = load_plan(run.plan)
-    _check_folds(plan, folds)
+    check_folds(plan, folds)
     tasks = [task for task in plan.tasks if folds is None or task.fold in folds]
-    _check_weights(plan, {task.backbone for task in tasks if not is_done(run, task)})
+    check_weights(plan, {task.backbone for task in tasks if not is_done(run, task)})
     failed = run_local(run, plan, tasks, jobs or default_jobs(plan.compute))
     complete = show_reduction(run)
     click.echo(f"\nTables:      {run.results}\nTensorBoard: msbatch tensorboard {run.root}")
@@ -107,7 +77,8 @@ def _run_and_reduce(run: RunDir, folds: Sequence[int] | None, jobs: int | None) 
         raise IncompleteError("Some folds have no predictions yet, so every total is partial.")
 
 
-def _plan_run(given: dict[str, Any]) -> RunDir:
+def plan_run(given: dict[str, Any]) -> RunDir:
+    """Draw a plan and save it in its run."""
     from msbatch.cohort.folds import draw_plan
     from msbatch.runs import create_or_reuse
 
@@ -115,14 +86,16 @@ def _plan_run(given: dict[str, Any]) -> RunDir:
     return create_or_reuse(draw_plan(settings.paths.store, settings), settings, given["new"])
 
 
-def _draw(given: dict[str, Any]) -> Plan:
+def draw(given: dict[str, Any]) -> Plan:
+    """Draw a plan and save nothing."""
     from msbatch.cohort.folds import draw_plan
 
     settings = study_settings(given)
     return draw_plan(settings.paths.store, settings)
 
 
-def _show_plan(run: RunDir | None, plan: Plan) -> None:
+def show_plan(run: RunDir | None, plan: Plan) -> None:
+    """Print the folds, and the numbers of the tasks."""
     from msbatch.cli.tables import plan_table
     from msbatch.terminal import make_console
 
@@ -134,28 +107,25 @@ def _show_plan(run: RunDir | None, plan: Plan) -> None:
         click.echo(f"Run: {run.root}")
 
 
-def _check_folds(plan: Plan, folds: Sequence[int] | None) -> None:
+def check_folds(plan: Plan, folds: Sequence[int] | None) -> None:
+    """Refuse the number of a fold that the plan does not have."""
     unknown = [fold for fold in folds or () if fold >= len(plan.folds)]
     if unknown:
         raise MsbatchError(f"There is no fold {unknown[0]}: folds are 0 to {len(plan.folds) - 1}.")
 
 
-def _check_weights(plan: Plan, backbones: set[str]) -> None:
+def check_weights(plan: Plan, backbones: set[str]) -> None:
+    """Refuse backbones whose pretrained weights are not there."""
     from msbatch.pretrained import find_weights
 
     for backbone in sorted(backbones) if plan.settings["pretrained"] else ():
         find_weights(Path(plan.weights_dir), backbone)
 
 
-def _check_training() -> None:
+def check_training() -> None:
+    """Refuse to train where torch and its companions are not installed."""
     from importlib.util import find_spec
 
     missing = next((name for name in ("torch", "timm", "albumentations") if find_spec(name) is None), None)
     if missing:
         raise MsbatchError(f"Training needs {missing}.", "Install it with: pip install 'msbatch[train]'")
-
-
-def _without_slurm() -> str:
-    if shutil.which("sbatch") is None:
-        return "There is no Slurm on this machine (no sbatch found)."
-    return "This version does not submit to Slurm yet."

@@ -1,13 +1,18 @@
-"""How a plan looks on a terminal."""
+"""How a plan, and what is submitted of it, look on a terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
-from msbatch.plan import Plan
+from msbatch.cluster.submit import Order
+from msbatch.cohort.inspect import describe, tables
+from msbatch.plan import Plan, Task
+from msbatch.store import Store
+from msbatch.terminal import clock
 
 
 def plan_table(plan: Plan) -> Table:
@@ -25,6 +30,29 @@ def plan_table(plan: Plan) -> Table:
             f"{fold.number:02d}", fold.held_out, _classes(fold.counts["held_out"], names), validation + early, *cells
         )
     return table
+
+
+def balance_tables(plan: Plan) -> list[Table]:
+    """Lay out how class and covariates go together in the store of a plan."""
+    with Store(Path(plan.store.path)) as store:
+        return tables(describe(store))[1:]
+
+
+def order_lines(order: Order, tasks: Sequence[Task]) -> list[str]:
+    """Say what will be submitted, and what it may cost at the most."""
+    compute, site = order.plan.compute, order.site
+    backbones = list(dict.fromkeys(task.backbone for task in tasks))
+    own = compute.processes // compute.nodes
+    cores = site.cpus or own * (compute.threads + compute.workers)
+    gpus = compute.processes if compute.device == "cuda" else 0
+    hours = len(tasks) * site.time_min / 60
+    cost = f"{hours * gpus:.0f} GPU hours" if gpus else f"{hours * cores * compute.nodes:.0f} core hours"
+    nodes = f"{compute.nodes} node{'s' if compute.nodes > 1 else ''}, on each {cores} cores and {site.mem_gb:g} GB"
+    return [
+        f"{len(tasks)} tasks of {len(order.plan.tasks)}: {', '.join(backbones)}",
+        f"each: {nodes}, {gpus or 'no'} GPU{'s' if gpus > 1 else ''}, at most {clock(site.time_min * 60)}",
+        f"at the time limit: {cost}; {min(len(tasks), site.array_parallelism)} tasks at once",
+    ]
 
 
 def _classes(counts: Mapping[str, Any], names: list[str]) -> str:

@@ -17,6 +17,8 @@ DEFAULT_MAX_ARRAY = 1001
 JOB_VARIABLES = ("SLURM_", "SRUN_", "SUBMITIT_")
 KEPT_VARIABLES = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS")
 
+SILENT = ("unable to contact", "no such file or directory", "could not establish a configuration source", "timed out")
+
 # What Slurm says about an option it does not like, and the setting that holds it.
 KEYS = {
     "invalid partition": "cluster.partition (--partition)",
@@ -99,8 +101,27 @@ def explain(command: str, words: str) -> SlurmError:
     """Turn what Slurm printed into an error that names the setting to change."""
     told = [re.sub(rf"^{command}: (error: )?", "", line.strip()) for line in words.splitlines() if line.strip()]
     problem = "; ".join(dict.fromkeys(told)) or "no reason given"
+    if any(sign in problem.casefold() for sign in SILENT):
+        return SlurmError(
+            f"Slurm does not answer ({command}): {problem}", "Try again later, or run here: submit --local."
+        )
     key = next((key for said, key in KEYS.items() if said in problem.casefold()), "")
     return SlurmError(f"Slurm refused ({command}): {problem}", f"Change {key}." if key else "")
+
+
+def check() -> None:
+    """Refuse to go on without a Slurm that answers.
+
+    Raises
+    ------
+    SlurmError
+        If there is none on this machine, or its controller does not answer.
+    """
+    if not available():
+        raise SlurmError(
+            "There is no Slurm on this machine (no sbatch found).", "Run the same tasks on this machine with --local."
+        )
+    call("squeue", "--noheader", "--user", str(os.getuid()))
 
 
 def queued() -> dict[str, Queued]:

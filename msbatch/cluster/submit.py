@@ -90,13 +90,14 @@ def submit(order: Order, tasks: Sequence[Task]) -> list[Submission]:
     with run_lock(order.run.root / "submit.lock", LOCK_WAIT_S):
         settle(order.run)
         todo = waiting(order.run, tasks)
-        if not todo:
-            return []
-        digest = freeze_code(order.run)
-        size = slurm.max_array_size()
-        chunks = [todo[start : start + size] for start in range(0, len(todo), size)]
-        arrays = [_submit(order, digest, "fold", chunk) for chunk in chunks]
-        return [*arrays, submit_reducer(order, digest)]
+        return submit_all(order, todo) if todo else []
+
+
+def submit_all(order: Order, tasks: Sequence[Task]) -> list[Submission]:
+    """Submit exactly these tasks and a reducer; the caller holds the run's lock."""
+    digest = freeze_code(order.run)
+    arrays = [_submit(order, digest, "fold", chunk) for chunk in _chunks(tasks, slurm.max_array_size())]
+    return [*arrays, submit_reducer(order, digest)]
 
 
 def submit_reducer(order: Order, digest: str) -> Submission:
@@ -110,13 +111,30 @@ def submit_reducer(order: Order, digest: str) -> Submission:
 
 def sbatch_texts(order: Order, tasks: Sequence[Task]) -> list[str]:
     """Write what sbatch would be given for these tasks, without submitting or writing anything."""
-    size = slurm.max_array_size() if slurm.available() else slurm.DEFAULT_MAX_ARRAY
-    chunks = [tasks[start : start + size] for start in range(0, len(tasks), size)]
+    try:
+        size = slurm.max_array_size()
+    except slurm.SlurmError:
+        size = slurm.DEFAULT_MAX_ARRAY
     folder, code = order.root / "jobs" / "<time>-<8 hex>", order.root / "code" / "<12 hex>"
-    texts = [Sbatch(folder, code, _parameters(order, "fold", "msb-<8 hex>")).text(len(chunk)) for chunk in chunks]
+    texts = [
+        Sbatch(folder, code, _parameters(order, "fold", "msb-<8 hex>")).text(len(chunk))
+        for chunk in _chunks(tasks, size)
+    ]
     behind = {"dependency": "afterany:<the arrays>"}
     reducer = Sbatch(folder, code, {**_parameters(order, "reduce", "msb-<8 hex>"), **behind})
     return [*texts, reducer.text(1)]
+
+
+def prepare(order: Order) -> Path:
+    """Freeze the code and write the launcher's settings for people who call sbatch themselves; give their folder."""
+    code = order.run.frozen(freeze_code(order.run)).resolve()
+    folder = make_dir(order.root / "jobs" / "by-hand")
+    write_text(folder / "launch.conf", conf_text(order, code))
+    return folder
+
+
+def _chunks(tasks: Sequence[Task], size: int) -> list[Sequence[Task]]:
+    return [tasks[start : start + size] for start in range(0, len(tasks), size)]
 
 
 def _submit(

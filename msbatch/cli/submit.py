@@ -1,0 +1,247 @@
+"""Commands that run the tasks of a study, on a cluster or here: submit, rerun."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from msbatch.cli.options import (
+    PATH,
+    CommaList,
+    NumberList,
+    cluster_options,
+    cluster_values,
+    run_argument,
+    study_options,
+    study_settings,
+)
+from msbatch.cli.study import check_folds, check_training, check_weights, plan_run, run_and_reduce, show_plan
+from msbatch.errors import MsbatchError
+
+if TYPE_CHECKING:
+    from msbatch.cluster.ledger import Submission
+    from msbatch.cluster.submit import Image, Order
+    from msbatch.config import Settings
+    from msbatch.layout import RunDir
+    from msbatch.plan import Plan, Task
+
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+dry_option = click.option("--dry-run", is_flag=True, help="Show what would be submitted; write nothing, run nothing.")
+
+
+@click.command()
+@study_options
+@click.option("--run", type=PATH, help="Run this plan as it is, instead of drawing one.")
+@click.option("--local", is_flag=True, help="Run on this machine, without a cluster.")
+@click.option("--jobs", type=click.IntRange(1), help="With --local: tasks at once.  [default: what fits the cores]")
+@click.option("--folds", type=NumberList(), help="Only these fold numbers.")
+@dry_option
+@yes_option
+@click.option("--prepare", is_flag=True, help="Get everything ready, but leave calling sbatch to you.")
+@cluster_options
+def submit(run: Path | None, local: bool, jobs: int | None, folds: list[int] | None, **given: Any) -> None:
+    """Train every fold with every backbone, then reduce. The same command resumes what was stopped.
+
+    \b
+    Example:
+      msbatch submit --backbones swin,resnet50
+      msbatch submit --backbones swin,resnet50 --local
+    """
+    from msbatch.cluster import slurm
+
+    if local and not given["dry_run"]:
+        _submit_local(run, folds, jobs, given)
+        return
+    if not (given["dry_run"] or given["prepare"]):
+        slurm.check()
+    order = _order(run, given)
+    check_folds(order.plan, folds)
+    tasks = [task for task in order.plan.tasks if folds is None or task.fold in folds]
+    _submit_to_slurm(order, tasks, given)
+
+
+@click.command()
+@run_argument
+@click.option("--failed", is_flag=True, help="Every task that is neither done nor queued.")
+@click.option("--folds", type=NumberList(), help="Only these fold numbers.")
+@click.option("--backbones", type=CommaList(), help="Only these backbones.")
+@click.option("--fresh", is_flag=True, help="Train from the start instead of from the checkpoint.")
+@dry_option
+@yes_option
+@cluster_options
+def rerun(run: Path | None, **given: Any) -> None:
+    """Submit chosen tasks once more, with other resources where needed, then reduce.
+
+    \b
+    Example:
+      msbatch rerun --failed --mem 32
+      msbatch rerun RUN --folds 2,5 --backbones swin --fresh
+    """
+    from msbatch.cluster.rerun import rerun as submit_again
+    from msbatch.config import load_settings
+    from msbatch.layout import find_run
+    from msbatch.plan import load_plan
+
+    found = find_run(run)
+    settings = load_settings(found.settings, {"cluster": cluster_values(given)})
+    order = _checked(found, load_plan(found.plan), settings, given["dry_run"])
+    tasks = _chosen(order, given["failed"], given["folds"], given["backbones"])
+    if not tasks:
+        click.echo(f"{found.root}: there is nothing to run again.")
+        return
+    _show_order(order, tasks)
+    if given["dry_run"]:
+        _show_texts(order, tasks)
+    elif _agreed(given["yes"]):
+        _show_submitted(order, submit_again(order, tasks, given["fresh"]))
+
+
+def _submit_local(run: Path | None, folds: list[int] | None, jobs: int | None, given: dict[str, Any]) -> None:
+    from msbatch.layout import find_run
+    from msbatch.plan import load_plan
+
+    check_training()
+    chosen = find_run(run) if run is not None else plan_run(given)
+    show_plan(chosen, load_plan(chosen.plan))
+    run_and_reduce(chosen, folds, jobs)
+
+
+def _submit_to_slurm(order: Order, tasks: Sequence[Task], given: dict[str, Any]) -> None:
+    from msbatch.cluster.submit import prepare
+    from msbatch.cluster.submit import submit as submit_tasks
+
+    todo = _waiting(order, tasks)
+    show_plan(None if given["dry_run"] else order.run, order.plan)
+    if not todo:
+        click.echo(f"Nothing to submit: every task of {order.run.root} is done or queued. See: msbatch status")
+        return
+    _show_order(order, todo)
+    if given["dry_run"]:
+        _show_texts(order, todo)
+    elif given["prepare"]:
+        _show_by_hand(order, todo, prepare(order))
+    elif _agreed(given["yes"]):
+        _show_submitted(order, submit_tasks(order, tasks))
+
+
+def _order(run: Path | None, given: dict[str, Any]) -> Order:
+    """Draw or find the run, and check all that its tasks need before anything is queued."""
+    from msbatch.cohort.folds import draw_plan
+    from msbatch.layout import find_run
+    from msbatch.plan import load_plan
+    from msbatch.runs import create_or_reuse, preview
+
+    settings, dry_run = study_settings(given), given["dry_run"]
+    if run is not None:
+        found = find_run(run)
+        return _checked(found, load_plan(found.plan), settings, dry_run)
+    drawn = draw_plan(settings.paths.store, settings)
+    order = _checked(*preview(drawn, settings, given["new"]), settings, dry_run)
+    return order if dry_run else replace(order, run=create_or_reuse(drawn, settings, given["new"]))
+
+
+def _checked(run: RunDir, plan: Plan, settings: Settings, dry_run: bool) -> Order:
+    from msbatch.cluster.submit import Image, Order
+    from msbatch.store import verify_store
+
+    image = Image()
+    try:
+        check_weights(plan, set(plan.backbones))
+        verify_store(Path(plan.store.path), plan.store.sha256)
+        image = _image(settings)
+    except MsbatchError as error:
+        if not dry_run:
+            raise
+        click.echo(f"Not ready yet: {error}", err=True)
+    return Order(run, plan, settings.cluster, image)
+
+
+def _image(settings: Settings) -> Image:
+    from msbatch.cluster import container
+    from msbatch.cluster.submit import Image
+
+    if settings.cluster.runtime == "none":
+        return Image()
+    facts = container.check(settings.cluster.image, container.program(settings.cluster.program or ""))
+    return Image(facts.path.resolve(), facts.bytes, facts.sha256)
+
+
+def _waiting(order: Order, tasks: Sequence[Task]) -> list[Task]:
+    from msbatch.cluster import slurm
+    from msbatch.cluster.status import is_done
+    from msbatch.cluster.submit import waiting
+
+    try:
+        return waiting(order.run, tasks)
+    except slurm.SlurmError as error:
+        click.echo(f"{error.problem}\nTasks that are queued cannot be told from those that are not.", err=True)
+        return [task for task in tasks if not is_done(order.run, task)]
+
+
+def _chosen(order: Order, failed: bool, folds: list[int] | None, backbones: list[str] | None) -> list[Task]:
+    from msbatch.config import full_name
+
+    if not (failed or folds or backbones):
+        raise MsbatchError("Say which tasks: --failed, --folds or --backbones.", "msbatch status shows how they stand.")
+    check_folds(order.plan, folds)
+    names = {full_name(name) for name in backbones or order.plan.backbones}
+    unknown = sorted(names - set(order.plan.backbones))
+    if unknown:
+        raise MsbatchError(f"The run has no backbone {unknown[0]}: it has {', '.join(order.plan.backbones)}.")
+    chosen = [t for t in order.plan.tasks if t.backbone in names and (folds is None or t.fold in folds)]
+    return _waiting(order, chosen) if failed else chosen
+
+
+def _show_order(order: Order, tasks: Sequence[Task]) -> None:
+    from msbatch.cli.tables import balance_tables, order_lines
+    from msbatch.terminal import make_console
+
+    console = make_console()
+    for table in balance_tables(order.plan):
+        console.print(table)
+    for line in order_lines(order, tasks):
+        click.echo(line)
+
+
+def _show_texts(order: Order, tasks: Sequence[Task]) -> None:
+    from msbatch.cluster.submit import sbatch_texts
+
+    for text in sbatch_texts(order, tasks):
+        click.echo(f"\n{text.rstrip()}")
+    click.echo("\nThis was a dry run: nothing was written or submitted.")
+
+
+def _show_by_hand(order: Order, tasks: Sequence[Task], folder: Path) -> None:
+    from msbatch.cluster.sites import sbatch_options, task_parameters
+    from msbatch.layout import data_dir
+
+    numbers = ",".join(str(task.index) for task in tasks)
+    options = " ".join(sbatch_options(task_parameters(order.site, order.plan.compute)))
+    script = data_dir("slurm") / "lopo_array.sbatch"
+    click.echo(f"Ready: {folder}. Submit it yourself, then reduce:")
+    click.echo(f"  sbatch --array={numbers} {options} {script} {order.run.root}")
+    click.echo(f"  msbatch reduce {order.run.root}")
+
+
+def _agreed(yes: bool) -> bool:
+    """Ask once, where there is somebody to ask."""
+    if yes or not sys.stdin.isatty() or click.confirm("Submit?", default=True):
+        return True
+    click.echo("Nothing was submitted.")
+    return False
+
+
+def _show_submitted(order: Order, made: Sequence[Submission]) -> None:
+    if not made:
+        click.echo("Nothing to submit: somebody else was quicker. See: msbatch status")
+        return
+    *arrays, reducer = made
+    for array in arrays:
+        click.echo(f"Submitted {len(array.tasks)} tasks as job {array.job}.")
+    click.echo(f"The reducer is job {reducer.job}; it writes {order.run.results}.")
+    click.echo(f"Follow it with: msbatch status {order.run.root} --watch")

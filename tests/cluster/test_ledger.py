@@ -1,0 +1,74 @@
+"""The ledger: what was submitted is known after any interruption."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from msbatch.cluster.ledger import Submission, live, newest, read_ledger, record
+from msbatch.layout import RunDir
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    return RunDir(tmp_path)
+
+
+def submitting(run: RunDir, name: str, *tasks: int) -> None:
+    record(run, "submitting", name=name, kind="fold", folder=f"jobs/{name}", tasks=list(tasks))
+
+
+def test_a_submission_goes_through_its_stages(run: RunDir) -> None:
+    submitting(run, "a", 3, 5)
+    assert [entry.open for entry in read_ledger(run)] == [True]
+    record(run, "submitted", name="a", job="12")
+    (entry,) = read_ledger(run)
+    assert (entry.open, entry.job, entry.folder) == (False, "12", run.root / "jobs" / "a")
+    assert entry.elements == {"12_0": 3, "12_1": 5}
+    submitting(run, "b", 3)
+    record(run, "refused", name="b", reason="no such partition")
+    assert read_ledger(run)[1].refused == "no such partition"
+    assert not read_ledger(run)[1].open
+
+
+def test_a_task_alone_is_no_element_of_an_array(run: RunDir) -> None:
+    submitting(run, "a", 7)
+    record(run, "submitted", name="a", job="12")
+    assert read_ledger(run)[0].element(7) == "12"
+
+
+def test_the_newest_submission_that_slurm_took_counts(run: RunDir) -> None:
+    for name, job in (("a", "1"), ("b", "2")):
+        submitting(run, name, 0, 1)
+        record(run, "submitted", name=name, job=job)
+    submitting(run, "c", 0, 1)
+    found = newest(read_ledger(run), 1)
+    assert found is not None
+    assert found.job == "2"
+    assert newest(read_ledger(run), 9) is None
+
+
+@given(cut=st.integers(min_value=1, max_value=60))
+def test_a_line_that_was_cut_off_leaves_the_submission_open(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
+    run = RunDir(tmp_path_factory.mktemp("run"))
+    submitting(run, "a", 0)
+    record(run, "submitted", name="a", job="1")
+    run.submissions.write_bytes(run.submissions.read_bytes()[:-cut])
+    submitting(run, "b", 1)
+    record(run, "submitted", name="b", job="2")
+    by_name = {entry.name: entry for entry in read_ledger(run)}
+    assert by_name["a"].open == (cut > 1)
+    assert by_name["b"].job == "2"
+
+
+def test_live_tasks_are_those_that_slurm_holds() -> None:
+    array = Submission("a", "fold", Path("a"), (4, 5, 6), job="10")
+    alone = Submission("b", "fold", Path("b"), (7,), job="11")
+    unknown = Submission("c", "fold", Path("c"), (8,))
+    assert live([array, alone, unknown], {"10_1", "11", "12_0"}) == {5: "10_1", 7: "11"}
+
+
+def test_only_the_owner_can_read_it(run: RunDir) -> None:
+    submitting(run, "a", 0)
+    assert run.submissions.stat().st_mode & 0o077 == 0

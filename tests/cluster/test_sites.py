@@ -1,0 +1,107 @@
+"""Site profiles: what they ask sbatch for, and what the launcher is told."""
+
+import shlex
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from msbatch.cluster.sites import launch_conf, reducer_parameters, sbatch_options, task_parameters
+from msbatch.config import ClusterSettings, ComputeSettings, load_settings
+from msbatch.errors import MsbatchError
+from msbatch.layout import data_dir
+
+GPU = ComputeSettings(device="cuda", processes=2, threads=2, workers=3)
+
+
+def options(site: ClusterSettings, compute: ComputeSettings = GPU) -> list[str]:
+    return sbatch_options(task_parameters(site, compute))
+
+
+@pytest.mark.parametrize("path", sorted(data_dir("slurm").glob("*.toml")), ids=lambda path: path.stem)
+def test_every_shipped_profile_is_valid_by_name_and_by_path(path: Path, tmp_path: Path) -> None:
+    by_path = load_settings(tmp_path / "none.toml", {"cluster": {"site": path}}).cluster
+    by_name = load_settings(tmp_path / "none.toml", {"cluster": {"site": Path(path.stem)}}).cluster
+    assert by_path.model_dump(exclude={"site"}) == by_name.model_dump(exclude={"site"})
+    assert task_parameters(by_path, GPU)["use_srun"] is False
+
+
+def test_the_generic_profile_speaks_of_every_key() -> None:
+    text = (data_dir("slurm") / "generic.toml").read_text()
+    for key in ClusterSettings.model_fields:
+        assert f"\n{key} = " in text or f"\n# {key} = " in text or key == "site", key
+    set_there = tomllib.loads(text)
+    defaults = ClusterSettings().model_dump(mode="json", include=set(set_there))
+    assert set_there == {key: list(value) if isinstance(value, tuple) else value for key, value in defaults.items()}
+
+
+def test_site_settings_lie_under_msbatch_toml_and_flags(tmp_path: Path) -> None:
+    site = tmp_path / "site.toml"
+    site.write_text('partition = "a"\naccount = "a"\nqos = "a"\n')
+    settings = tmp_path / "msbatch.toml"
+    settings.write_text(f'[cluster]\nsite = "{site}"\naccount = "b"\nqos = "b"\n')
+    found = load_settings(settings, {"cluster": {"qos": "c", "constraint": None}}).cluster
+    assert (found.partition, found.account, found.qos, found.constraint) == ("a", "b", "c", None)
+
+
+def test_a_wrong_key_is_blamed_on_the_site_file(tmp_path: Path) -> None:
+    site = tmp_path / "site.toml"
+    site.write_text('partitoin = "a"\n')
+    with pytest.raises(MsbatchError, match=r"site\.toml: there is no setting cluster\.partitoin") as caught:
+        load_settings(tmp_path / "none.toml", {"cluster": {"site": site}})
+    assert "partition" in caught.value.hint
+
+
+def test_gpus_are_asked_for_in_the_way_of_the_site() -> None:
+    assert "--gres=gpu:2" in options(ClusterSettings())
+    assert "--gres=gpu:a100:2" in options(ClusterSettings(gpu_type="a100"))
+    assert "--gpus-per-node=a100:2" in options(ClusterSettings(gpus="gpus-per-node", gpu_type="a100"))
+    spread = GPU.model_copy(update={"processes": 4, "nodes": 2})
+    assert {"--gres=gpu:2", "--nodes=2", "--ntasks-per-node=1"} <= set(options(ClusterSettings(), spread))
+    assert not any("gpu" in option for option in options(ClusterSettings(), ComputeSettings()))
+
+
+def test_cores_follow_from_processes_unless_given() -> None:
+    assert "--cpus-per-task=10" in options(ClusterSettings())
+    assert "--cpus-per-task=4" in options(ClusterSettings(cpus=4))
+
+
+def test_what_is_not_set_is_not_asked_for() -> None:
+    assert not {"--partition", "--account", "--qos", "--constraint", "--wckey"} & {
+        option.partition("=")[0] for option in options(ClusterSettings())
+    }
+
+
+def test_only_the_launcher_is_warned_and_slurm_may_requeue() -> None:
+    assert {"--signal=B:USR2@60", "--requeue"} <= set(options(ClusterSettings(signal_lead_s=60)))
+
+
+def test_further_options_go_in_and_what_is_none_is_refused() -> None:
+    found = options(ClusterSettings(extra=("--exclude=n7", "#SBATCH --exclusive")))
+    assert {"--exclude=n7", "--exclusive"} <= set(found)
+    with pytest.raises(MsbatchError, match="no option of sbatch"):
+        options(ClusterSettings(extra=("exclude n7",)))
+
+
+def test_the_reducer_asks_for_one_core_and_no_gpu() -> None:
+    site = ClusterSettings(partition="gpu", reducer_partition="cpu", reducer_time_min=7, reducer_mem_gb=2)
+    found = sbatch_options(reducer_parameters(site))
+    assert {"--partition=cpu", "--time=7", "--mem=2048M", "--cpus-per-task=1"} <= set(found)
+    assert not any("gpu:" in option for option in found)
+
+
+def test_bash_reads_back_what_the_launcher_is_told(tmp_path: Path) -> None:
+    awkward = tmp_path / "a folder with 'quotes' and $(words)"
+    site = ClusterSettings(modules=("a/1", "b c"), binds=("/x y:/z:ro",), scratch="$HERE/scratch", hang_min=0.5)
+    conf = tmp_path / "launch.conf"
+    conf.write_text(launch_conf(site, {"RUN": awkward, "IMAGE": None}, gpus=True))
+    show = 'source "$0"; printf "%s\\n" "$RUN" "$IMAGE" "$SCRATCH" "$GPUS" "$HANG_S" "${MODULES[@]}" "${BINDS[@]}"'
+    command = f"HERE=/node bash -uc {shlex.quote(show)} {shlex.quote(str(conf))}"
+    told = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert told == [str(awkward), "", "/node/scratch", "1", "30", "a/1", "b c", "/x y:/z:ro"]
+
+
+def test_scratch_cannot_run_anything() -> None:
+    with pytest.raises(MsbatchError, match="no plain path"):
+        launch_conf(ClusterSettings(scratch="/x/$(reboot)"), {}, gpus=False)
