@@ -26,3 +26,9 @@ class IncompleteError(MsbatchError):
     """A study lacks some of its folds: what is there was written and marked as partial."""
 
     exit_code = 3
+
+
+class StoppedError(MsbatchError):
+    """A task stopped because it was asked to; it resumes from its checkpoint."""
+
+    exit_code = 75

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import math
 import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +70,12 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def remove_temporary(folder: Path) -> None:
-    """Remove what a killed writer left in a folder."""
+def remove_temporary(folder: Path, older_than: float = math.inf) -> None:
+    """Remove what a killed writer left in a folder; nothing that was written to at or after a time."""
     for leftover in folder.glob(".*.tmp.*"):
-        leftover.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            if leftover.stat().st_mtime < older_than:
+                leftover.unlink()
 
 
 def sha256(path: Path) -> str:

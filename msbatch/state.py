@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import os
+import socket
 import time
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from msbatch.errors import MsbatchError
-from msbatch.files import make_dir, read_json, write_json
+from msbatch.files import make_dir, read_json, remove_temporary, write_json
 from msbatch.layout import TaskDir
 
+STARTS_WITHOUT_PROGRESS = 4
+
 Phase = Literal["waiting", "running", "done", "failed"]
+
+log = logging.getLogger(__name__)
 
 
 class TaskState(BaseModel):
@@ -26,6 +35,31 @@ class TaskState(BaseModel):
     best_validation: float | None = None
     reason: str = ""
     updated: float = 0.0
+
+
+class AttemptRecord(BaseModel):
+    """What is known of one attempt at a task; attempts of older versions, and damaged ones, have their number only."""
+
+    model_config = ConfigDict(frozen=True)
+
+    number: int
+    launch: str | None = None
+    start_step: int | None = None
+    host: str = ""
+    time: float = 0.0
+
+    @property
+    def job(self) -> str | None:
+        """The Slurm job, with its array index, that made the attempt; a requeue keeps it."""
+        return self.launch.rpartition(".")[0] if self.launch else None
+
+    @property
+    def preempted(self) -> bool:
+        """Whether the attempt had to make room for another job, which is no fault of its own."""
+        try:
+            return Path(f"{self.launch}.stop").read_text().strip() == "preempted"
+        except OSError:
+            return False
 
 
 class SupersededError(MsbatchError):
@@ -48,13 +82,24 @@ class Attempt:
         self.number = number
 
     @classmethod
-    def claim(cls, task: TaskDir) -> Attempt:
-        """Take the next number; of two claims at once, each gets its own."""
+    def claim(cls, task: TaskDir, launch: str | None = None, start_step: int = 0) -> Attempt:
+        """Take the next number; of two claims at once, each gets its own.
+
+        Parameters
+        ----------
+        task : TaskDir
+            The task's folder.
+        launch : str, optional
+            What the launcher's files of this start begin with.
+        start_step : int
+            The step that the attempt begins at.
+        """
         make_dir(task.attempts)
         number = newest_attempt(task) + 1
+        content = {"launch": launch, "start_step": start_step, "host": socket.gethostname(), "time": time.time()}
         while True:
             try:
-                (task.attempts / f"{number:04d}").touch(mode=0o600, exist_ok=False)
+                _create(task.attempts / f"{number:04d}", json.dumps(content) + "\n")
                 return cls(task, number)
             except FileExistsError:
                 number += 1
@@ -69,18 +114,57 @@ class Attempt:
         """
         newest = newest_attempt(self.task)
         if newest != self.number:
-            raise SupersededError(f"{self.task.root}: attempt {self.number} was superseded by attempt {newest}.")
+            raise SupersededError(
+                f"{self.task.root}: attempt {self.number} was superseded by attempt {newest}.",
+                "It wrote nothing more; the task is the newer attempt's.",
+            )
+
+    def check_progress(self) -> None:
+        """Refuse to go on where the same job comes back to the same step again and again.
+
+        Raises
+        ------
+        MsbatchError
+            If the job's last attempts all began where this one does; preempted ones do not count.
+        """
+        *earlier, mine = [record for record in read_attempts(self.task) if record.number <= self.number]
+        same_job = [record for record in earlier if mine.job and record.job == mine.job and not record.preempted]
+        last = same_job[1 - STARTS_WITHOUT_PROGRESS :]
+        stuck = [record for record in last if record.start_step == mine.start_step]
+        if len(stuck) == STARTS_WITHOUT_PROGRESS - 1:
+            raise MsbatchError(
+                f"it was started {STARTS_WITHOUT_PROGRESS} times at step {mine.start_step} without progress; "
+                "see its log"
+            )
+
+    def clean(self) -> None:
+        """Remove what killed writers of earlier attempts left; a newer attempt's files are younger than this claim."""
+        claimed = (self.task.attempts / f"{self.number:04d}").stat().st_mtime
+        self.check()
+        for folder in (self.task.root, self.task.checkpoints):
+            remove_temporary(folder, claimed)
 
     def write(self, **fields: Any) -> None:
         """Write the task's state, changing the given fields only."""
-        old = read_state(self.task)
-        new = old.model_copy(update={**fields, "attempt": self.number, "updated": time.time()})
+        new = self._old_state().model_copy(update={**fields, "attempt": self.number, "updated": time.time()})
         write_json(self.task.state, new.model_dump(mode="json"), self.check)
+
+    def _old_state(self) -> TaskState:
+        try:
+            return read_state(self.task)
+        except MsbatchError as error:  # it only tells people how far the task is
+            log.warning("%s It is written anew.", error.problem)
+            return TaskState()
 
 
 def newest_attempt(task: TaskDir) -> int:
     """Give the highest attempt number of a task, 0 where there was none."""
-    return max((int(path.name) for path in task.attempts.glob("[0-9]*")), default=0)
+    return max(_numbers(task), default=0)
+
+
+def read_attempts(task: TaskDir) -> list[AttemptRecord]:
+    """Read what is known of every attempt at a task, oldest first."""
+    return [_read_attempt(task.attempts / f"{number:04d}", number) for number in sorted(_numbers(task))]
 
 
 def read_state(task: TaskDir) -> TaskState:
@@ -99,3 +183,22 @@ def read_state(task: TaskDir) -> TaskState:
         raise MsbatchError(
             f"{task.state} is damaged: {error.errors()[0]['msg']}.", "Delete it; the task resumes from its checkpoint."
         ) from None
+
+
+def _numbers(task: TaskDir) -> list[int]:
+    try:
+        return [int(path.name) for path in task.attempts.iterdir() if path.name.isdigit()]
+    except FileNotFoundError:
+        return []
+
+
+def _create(path: Path, text: str) -> None:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as out:  # noqa: PTH123
+        out.write(text)
+
+
+def _read_attempt(path: Path, number: int) -> AttemptRecord:
+    try:
+        return AttemptRecord.model_validate({**read_json(path), "number": number})
+    except (MsbatchError, ValidationError, TypeError):
+        return AttemptRecord(number=number)

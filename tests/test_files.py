@@ -94,6 +94,14 @@ def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path: Path) -
     assert {path.name for path in tmp_path.iterdir()} == {"plan.json", ".hidden", "notes.tmp.txt"}
 
 
+def test_what_was_left_since_a_time_is_kept(tmp_path: Path) -> None:
+    for name, age in ((".a.tmp.1", 10), (".b.tmp.2", 30)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (1000 - age, 1000 - age))
+    files.remove_temporary(tmp_path, older_than=980)
+    assert [path.name for path in tmp_path.iterdir()] == [".a.tmp.1"]
+
+
 @given(st.binary(max_size=1000))
 def test_the_hash_of_a_file_is_that_of_its_bytes(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = tmp_path_factory.mktemp("hash") / "file"

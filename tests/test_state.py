@@ -1,5 +1,8 @@
-"""Attempts at a task: numbered, fenced, and never lost."""
+"""Attempts at a task: numbered, fenced, bounded, and never lost."""
 
+import os
+import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -7,7 +10,7 @@ import pytest
 
 from msbatch.errors import MsbatchError
 from msbatch.layout import TaskDir
-from msbatch.state import Attempt, SupersededError, newest_attempt, read_state
+from msbatch.state import Attempt, SupersededError, newest_attempt, read_attempts, read_state
 
 
 @pytest.fixture
@@ -68,3 +71,95 @@ def test_a_damaged_state_is_named(task: TaskDir, content: str) -> None:
     task.state.write_text(content)
     with pytest.raises(MsbatchError, match=r"state\.json"):
         read_state(task)
+
+
+def test_a_damaged_state_stops_no_attempt(task: TaskDir) -> None:
+    attempt = Attempt.claim(task)
+    task.state.write_text("{")
+    attempt.write(phase="running", step=3)
+    assert (read_state(task).phase, read_state(task).step) == ("running", 3)
+
+
+def test_an_attempt_says_where_and_when_it_began(task: TaskDir) -> None:
+    before = time.time()
+    Attempt.claim(task, "/run/jobs/a/launches/12_5.1", 40)
+    (record,) = read_attempts(task)
+    assert (record.number, record.launch, record.start_step) == (1, "/run/jobs/a/launches/12_5.1", 40)
+    assert record.job == "/run/jobs/a/launches/12_5"
+    assert record.host == socket.gethostname()
+    assert before <= record.time <= time.time()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"start_step": "forty"}', "\0\0"])
+def test_an_attempt_without_a_readable_record_still_counts(content: str, task: TaskDir) -> None:
+    Attempt.claim(task, "/l/1.0", 40)
+    (task.attempts / "0002").write_text(content)
+    last = read_attempts(task)[-1]
+    assert (last.number, last.launch, last.start_step) == (2, None, None)
+    assert read_attempts(task)[0].start_step == 40
+    assert Attempt.claim(task).number == 3
+
+
+def claim_all(task: TaskDir, folder: Path, *starts: tuple[str, int]) -> Attempt:
+    for launch, step in starts:
+        attempt = Attempt.claim(task, str(folder / launch), step)
+    return attempt
+
+
+def test_the_fourth_start_at_one_step_is_the_last(task: TaskDir, tmp_path: Path) -> None:
+    for restart in range(3):
+        claim_all(task, tmp_path, (f"7_2.{restart}", 40)).check_progress()
+    with pytest.raises(MsbatchError, match=r"started 4 times at step 40 without progress; see its log"):
+        claim_all(task, tmp_path, ("7_2.3", 40)).check_progress()
+
+
+def test_progress_starts_the_count_anew(task: TaskDir, tmp_path: Path) -> None:
+    claim_all(task, tmp_path, ("7.0", 0), ("7.1", 0), ("7.2", 40), ("7.3", 40), ("7.4", 40)).check_progress()
+    with pytest.raises(MsbatchError, match="at step 40"):
+        claim_all(task, tmp_path, ("7.5", 40)).check_progress()
+
+
+def test_another_job_starts_the_count_anew(task: TaskDir, tmp_path: Path) -> None:
+    claim_all(task, tmp_path, *[(f"7_2.{restart}", 40) for restart in range(4)])
+    claim_all(task, tmp_path, ("7_21.0", 40)).check_progress()
+    claim_all(task, tmp_path, ("8_2.0", 40)).check_progress()
+
+
+def test_preemptions_are_not_counted(task: TaskDir, tmp_path: Path) -> None:
+    for restart in range(9):
+        claim_all(task, tmp_path, (f"7.{restart}", 40)).check_progress()
+        (tmp_path / f"7.{restart}.stop").write_text("preempted\n")
+    claim_all(task, tmp_path, ("7.9", 40), ("7.10", 40), ("7.11", 40)).check_progress()
+    (tmp_path / "7.11.stop").write_text("time limit\n")
+    with pytest.raises(MsbatchError, match="without progress"):
+        claim_all(task, tmp_path, ("7.12", 40)).check_progress()
+
+
+def test_attempts_without_a_launcher_are_not_bounded(task: TaskDir) -> None:
+    for _ in range(9):
+        Attempt.claim(task).check_progress()
+
+
+def test_what_killed_writers_left_is_removed_and_nothing_of_a_newer_attempt(task: TaskDir) -> None:
+    task.checkpoints.mkdir(parents=True)
+    left = [task.root / ".state.json.tmp.1", task.checkpoints / ".step-0000002.pt.tmp.2"]
+    for path in left:
+        path.touch()
+        os.utime(path, (0, time.time() - 60))
+    attempt = Attempt.claim(task)
+    newer = task.checkpoints / ".step-0000003.pt.tmp.3"
+    newer.touch()
+    os.utime(newer, (0, time.time() + 60))
+    attempt.clean()
+    assert list(task.root.rglob(".*")) == [newer]
+
+
+def test_a_superseded_attempt_cleans_nothing(task: TaskDir) -> None:
+    old = Attempt.claim(task)
+    Attempt.claim(task)
+    left = task.root / ".state.json.tmp.1"
+    left.touch()
+    os.utime(left, (0, 0))
+    with pytest.raises(SupersededError):
+        old.clean()
+    assert left.exists()

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from msbatch.errors import MsbatchError
-from msbatch.files import atomic_path, remove_temporary, sha256, write_text
+from msbatch.files import atomic_path, sha256, write_text
+from msbatch.training.faults import FULL, disk_error
 
 KEPT = 2
 
@@ -18,7 +19,9 @@ log = logging.getLogger(__name__)
 
 
 def save_checkpoint(folder: Path, step: int, content: Mapping[str, Any], before_commit: Callable[[], None]) -> None:
-    """Write the checkpoint of a step with its SHA-256, then drop all but the newest two.
+    """Write the checkpoint of a step with its SHA-256, then drop all but it and the one before.
+
+    A whole one of the same step stays as it is: a task gives each step one content only.
 
     Parameters
     ----------
@@ -29,7 +32,7 @@ def save_checkpoint(folder: Path, step: int, content: Mapping[str, Any], before_
     content : mapping
         Tensors and plain values only, so that it can be read without running code.
     before_commit : callable
-        Called before a file is moved into place; raising from it writes nothing.
+        Called before a file is moved into place or removed; raising from it changes nothing.
 
     Raises
     ------
@@ -37,13 +40,14 @@ def save_checkpoint(folder: Path, step: int, content: Mapping[str, Any], before_
         If the disk is full; older checkpoints stay.
     """
     path = folder / f"step-{step:07d}.pt"
+    if _is_whole(path):
+        return
     with atomic_path(path, before_commit) as temporary:
         _write(dict(content), path, temporary)
         digest = sha256(temporary)
     write_text(_digest_path(path), digest + "\n", before_commit)
-    for old in _newest_first(folder)[KEPT:]:
-        _digest_path(old).unlink(missing_ok=True)
-        old.unlink()
+    kept = [path, *(older for older in _newest_first(folder) if older < path)][:KEPT]
+    _remove([other for other in _newest_first(folder) if other not in kept], before_commit)
 
 
 def load_checkpoint(folder: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -56,7 +60,6 @@ def load_checkpoint(folder: Path, identity: Mapping[str, Any]) -> dict[str, Any]
     MsbatchError
         If a checkpoint belongs to another plan, backbone or fold.
     """
-    remove_temporary(folder)
     for path in _newest_first(folder):
         if not _is_whole(path):
             log.warning("%s is damaged: falling back to the checkpoint before it, or to the start.", path)
@@ -67,21 +70,33 @@ def load_checkpoint(folder: Path, identity: Mapping[str, Any]) -> dict[str, Any]
     return None
 
 
-def remove_checkpoints(folder: Path) -> None:
-    """Remove the checkpoints of a finished task."""
-    for path in _newest_first(folder):
+def newest_step(folder: Path) -> int:
+    """Give the step of the newest checkpoint by its name; 0 where there is none."""
+    return max((int(path.stem.removeprefix("step-")) for path in folder.glob("step-*.sha256")), default=0)
+
+
+def remove_checkpoints(folder: Path, before_removal: Callable[[], None]) -> None:
+    """Remove the checkpoints of a finished task; raising from `before_removal` keeps what is still there."""
+    _remove(_newest_first(folder), before_removal)
+
+
+def _remove(checkpoints: list[Path], before_removal: Callable[[], None]) -> None:
+    for path in checkpoints:
+        before_removal()
         _digest_path(path).unlink(missing_ok=True)
-        path.unlink()
+        path.unlink(missing_ok=True)
 
 
 def _write(content: dict[str, Any], path: Path, temporary: Path) -> None:
     try:
-        torch.save(content, temporary)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as either
-        reason = str(error).splitlines()[0]
-        raise MsbatchError(
-            f"{path} could not be written: {reason}.", "Is the disk full? Free some space and submit again."
-        ) from error
+        with temporary.open("wb") as out:
+            torch.save(content, out)
+    except (OSError, RuntimeError) as error:  # torch wraps what the disk said in an error of its own
+        disk = disk_error(error)
+        if disk is None:
+            raise
+        reason = "the disk is full" if disk.errno in FULL else f"{disk.strerror}"
+        raise MsbatchError(f"{path} could not be written: {reason}.", "Free some space and submit again.") from error
 
 
 def _newest_first(folder: Path) -> list[Path]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import signal
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -13,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from msbatch.store import Store
 
+Batches = Generator[tuple[torch.Tensor, torch.Tensor]]
 Augment = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
 
 
@@ -112,7 +114,7 @@ class TrainingCells(Dataset[tuple[torch.Tensor, float]]):
 
 def training_batches(
     dataset: TrainingCells, steps: range, batch_size: int, rank: int, world_size: int, workers: int
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+) -> Batches:
     """Yield this process's share of the global batch of every step.
 
     Parameters
@@ -138,6 +140,7 @@ def training_batches(
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
         collate_fn=_collate,
+        worker_init_fn=_keep_ignoring,
     )
     yield from loader
 
@@ -145,3 +148,9 @@ def training_batches(
 def _collate(samples: list[tuple[torch.Tensor, float]]) -> tuple[torch.Tensor, torch.Tensor]:
     images, labels = zip(*samples, strict=True)
     return torch.stack(images), torch.tensor(labels, dtype=torch.float64)
+
+
+def _keep_ignoring(_worker: int) -> None:
+    # torch makes loader processes end at this signal, also where the task leaves it to the launcher.
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_IGN:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)

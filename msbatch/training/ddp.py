@@ -6,9 +6,12 @@ import logging
 import os
 import signal
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from multiprocessing import connection, get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +19,39 @@ import torch
 import torch.distributed as dist
 from torch import multiprocessing as mp
 from torch import nn
-from torch.multiprocessing.spawn import ProcessException
 from torch.nn.parallel import DistributedDataParallel
 
 from msbatch.config import ComputeSettings
 from msbatch.errors import MsbatchError
-from msbatch.files import read_json, write_json
 from msbatch.logs import configure
+from msbatch.training.faults import as_told
+from msbatch.training.nodes import Meeting, Node
+from msbatch.training.stop import beat
 
 TIMEOUT = timedelta(minutes=10)
+GRACE_S = 5.0
 
 
 @dataclass(frozen=True)
 class World:
-    """One process among those of its task."""
+    """One process among those of its task.
+
+    Attributes
+    ----------
+    rank : int
+        The first process, 0, writes all files of the task.
+    size : int
+        How many processes share the task, on all nodes together.
+    device : torch.device
+        Where its share of the work is done.
+    control : process group, optional
+        Through which processes agree without waiting for their devices.
+    """
 
     rank: int
     size: int
     device: torch.device
+    control: dist.ProcessGroup | None = None
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """Average gradients over all processes; a lone process keeps its model as it is."""
@@ -42,11 +60,29 @@ class World:
         return DistributedDataParallel(model, device_ids=[self.device.index] if self.device.type == "cuda" else None)
 
     def mean(self, value: torch.Tensor) -> torch.Tensor:
-        """Average a tensor over all processes."""
+        """Average a tensor over all processes, in place."""
         if self.size > 1:
             dist.all_reduce(value, dist.ReduceOp.SUM)
             value /= self.size
         return value
+
+    def any(self, flag: bool) -> bool:
+        """Say in every process whether the flag is up in at least one."""
+        if self.size == 1:
+            return flag
+        vote = torch.tensor(int(flag))
+        dist.all_reduce(vote, dist.ReduceOp.MAX, group=self.control)
+        return bool(vote)
+
+    def beat(self) -> None:
+        """Show the launcher that the task goes on; the first process speaks for all."""
+        if self.rank == 0:
+            beat()
+
+    def barrier(self) -> None:
+        """Wait until every process has come this far."""
+        if self.size > 1:
+            dist.barrier(group=self.control)
 
     def gather(self, share: torch.Tensor, length: int) -> torch.Tensor:
         """Put shares back together, in every process.
@@ -68,74 +104,135 @@ class World:
         return whole
 
 
-def check_devices(compute: ComputeSettings) -> None:
+@dataclass(frozen=True)
+class Crew:
+    """The processes of a task that are to be started on this node, and where they meet those of other nodes."""
+
+    compute: ComputeSettings
+    node: Node
+    meeting: Meeting | None = None
+
+
+def check_devices(crew: Crew) -> None:
     """Refuse to start on fewer GPUs than the plan asks for.
 
     Raises
     ------
     MsbatchError
-        If the plan says cuda and this machine shows fewer devices than processes.
+        If the plan says cuda and this node shows fewer devices than processes.
     """
-    seen = torch.cuda.device_count()
-    if compute.device == "cuda" and seen < compute.processes:
+    if crew.compute.device != "cuda":
+        return
+    seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if seen < crew.node.processes:
         raise MsbatchError(
-            f"The plan asks for {compute.processes} GPU(s), this machine shows {seen}.",
+            f"The plan asks for {crew.node.processes} GPU(s), this machine shows {seen}.",
             "Check the driver and CUDA_VISIBLE_DEVICES, or plan again with --device cpu.",
         )
 
 
-def launch(work: Callable[..., None], compute: ComputeSettings, *arguments: Any) -> None:
-    """Run ``work(world, *arguments)`` in every process of a task and wait for all.
+def launch(work: Callable[..., None], crew: Crew, *arguments: Any) -> None:
+    """Run ``work(world, *arguments)`` in every process of a task on this node and wait for all.
 
     A lone process is this one. If one of several fails, the others are stopped.
 
     Raises
     ------
     MsbatchError
-        As `work` raised it in any process.
-    ProcessException
-        If a process ended in another way: an error of another kind, or killed.
+        As `work` raised it in any process, or in words what else ended a process.
     """
-    if compute.processes == 1:
-        work(_join(0, compute, None), *arguments)
+    if crew.compute.processes == 1:
+        work(_alone(crew.compute), *arguments)
         return
-    with tempfile.TemporaryDirectory(prefix="msbatch-") as name:
-        folder = Path(name)
-        try:
-            mp.start_processes(_run_rank, (work, compute, folder, arguments), compute.processes, start_method="spawn")
-        except ProcessException:
-            _raise_reported(folder)
-            raise
+    reports = get_context("spawn").SimpleQueue()
+    with tempfile.TemporaryDirectory(prefix="msbatch-") as folder:
+        given = (work, crew, Path(folder), reports, arguments)
+        processes = mp.start_processes(_run_rank, given, crew.node.processes, join=False).processes
+        codes = _wait(processes)
+    if codes:
+        raise _first_cause(codes, reports, crew.node)
 
 
 def _run_rank(
-    rank: int, work: Callable[..., None], compute: ComputeSettings, folder: Path, arguments: tuple[Any, ...]
+    local: int, work: Callable[..., None], crew: Crew, folder: Path, reports: Any, arguments: tuple[Any, ...]
 ) -> None:
+    rank = crew.node.rank * crew.node.processes + local
     configure(logging.INFO if rank == 0 else logging.ERROR)
     # torch sends this signal when the parent dies; it must end a process that waits in a collective or ignores it.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
-        work(_join(rank, compute, folder), *arguments)
-    except MsbatchError as error:
-        write_json(folder / f"error-{rank}.json", [error.problem, error.hint])
-        raise
-    dist.destroy_process_group()
+        work(_join(local, rank, crew, folder), *arguments)
+        dist.destroy_process_group()
+    except Exception as error:
+        told = as_told(error)
+        reports.put((time.time(), type(told), told.problem[:1000], told.hint))
+        raise SystemExit(1) from None
 
 
-def _raise_reported(folder: Path) -> None:
-    for report in sorted(folder.glob("error-*.json")):
-        raise MsbatchError(*read_json(report))
+def _wait(processes: Sequence[BaseProcess]) -> dict[int, int]:
+    """Wait for all processes; once one fails, give its peers a moment to end by themselves, then kill them.
+
+    Returns
+    -------
+    dict of int to int
+        Exit codes of the processes that failed by themselves.
+    """
+    try:
+        while alive := [process.sentinel for process in processes if process.exitcode is None]:
+            connection.wait(alive)
+            if any(process.exitcode for process in processes):
+                break
+        deadline = time.monotonic() + GRACE_S
+        for process in processes:
+            process.join(max(0.0, deadline - time.monotonic()))
+        return {number: process.exitcode for number, process in enumerate(processes) if process.exitcode}
+    finally:
+        for process in processes:
+            process.kill()
+        for process in processes:
+            process.join(GRACE_S)
 
 
-def _join(rank: int, compute: ComputeSettings, folder: Path | None) -> World:
+def _first_cause(codes: dict[int, int], reports: Any, node: Node) -> MsbatchError:
+    """Find what began it: a killed process, because its peers only tell that they lost it, or the first report."""
+    killed = [number for number, code in codes.items() if code == -signal.SIGKILL]
+    told = []
+    while not reports.empty():
+        told.append(reports.get())
+    if told and not killed:
+        _, kind, problem, hint = min(told, key=lambda report: report[0])
+        first: MsbatchError = kind(problem, hint)
+        return first
+    number = (killed or sorted(codes))[0]
+    how = f"was killed ({signal.Signals(-codes[number]).name})" if codes[number] < 0 else f"ended with {codes[number]}"
+    probably = ", probably out of memory" if killed else ""
+    rank = node.rank * node.processes + number
+    return MsbatchError(f"process {rank} {how}{probably}", "Submit again to resume it.")
+
+
+def _alone(compute: ComputeSettings) -> World:
     torch.set_num_threads(compute.threads)
-    cuda = compute.device == "cuda"
-    device = torch.device("cuda", rank) if cuda else torch.device("cpu")
-    if cuda:
-        torch.cuda.set_device(device)
-    if folder is not None:
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-        store = dist.FileStore(str(folder / "rendezvous"), compute.processes)
-        backend = "nccl" if cuda else "gloo"
-        dist.init_process_group(backend, store=store, rank=rank, world_size=compute.processes, timeout=TIMEOUT)
-    return World(rank, compute.processes, device)
+    return World(0, 1, _device(compute, 0))
+
+
+def _join(local: int, rank: int, crew: Crew, folder: Path) -> World:
+    torch.set_num_threads(crew.compute.threads)
+    device = _device(crew.compute, local)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    size = crew.compute.processes
+    dist.init_process_group(backend, store=_store(crew, folder), rank=rank, world_size=size, timeout=TIMEOUT)
+    return World(rank, size, device, dist.new_group(backend="gloo", timeout=TIMEOUT))
+
+
+def _device(compute: ComputeSettings, local: int) -> torch.device:
+    if compute.device == "cpu":
+        return torch.device("cpu")
+    torch.cuda.set_device(local)
+    return torch.device("cuda", local)
+
+
+def _store(crew: Crew, folder: Path) -> dist.Store:
+    if crew.meeting is not None:
+        return dist.TCPStore(crew.meeting.address, crew.meeting.port, is_master=False, timeout=TIMEOUT)
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    return dist.FileStore(str(folder / "rendezvous"), crew.compute.processes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from msbatch.errors import MsbatchError
-from msbatch.training.data import Cells
+from msbatch.training.data import Batches, Cells
 from msbatch.training.ddp import World
 from msbatch.training.model import Classifier, parameter_groups
 from msbatch.training.precision import Precision
@@ -23,7 +23,6 @@ from msbatch.training.predict import balanced_accuracy, balanced_loss, predict
 log = logging.getLogger(__name__)
 
 State = dict[str, Any]
-Batches = Iterator[tuple[torch.Tensor, torch.Tensor]]
 
 
 class NonFiniteLossError(MsbatchError):
@@ -100,6 +99,8 @@ class Trainer:
         average = get_ema_multi_avg_fn(self.settings["ema_decay"])
         self.averaged = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
         self.step = 0
+        self._loss_sum = torch.zeros((), dtype=torch.float64, device=world.device)  # over the steps of this round
+        self._loss_steps = 0
         self.best: State = {"loss": None, "weights": None, "rounds_since": 0}
         self._enter(self.phases[0])
 
@@ -114,7 +115,9 @@ class Trainer:
         return self.step >= self.steps or self.best["rounds_since"] >= self.settings["patience"]
 
     def train(self, batches: Batches, stop: int) -> dict[str, float]:
-        """Take steps up to `stop` and give their mean loss, learning rates and speed.
+        """Take the steps of a round up to `stop` and give the round's mean loss, learning rates and speed.
+
+        Steps of the round that were taken before a checkpoint count for the loss, not for the speed.
 
         Raises
         ------
@@ -122,15 +125,11 @@ class Trainer:
             If the loss of any of the steps is not finite.
         """
         started, first = time.perf_counter(), self.step
-        total = torch.zeros((), dtype=torch.float64, device=self.world.device)
         while self.step < stop:
-            total += self._one_step(*next(batches))
+            self._loss_sum += self._one_step(*next(batches))
             self.step += 1
-        loss = float(self.world.mean(total)) / (self.step - first)
-        if not math.isfinite(loss):
-            raise NonFiniteLossError(
-                f"The loss became {loss} by step {self.step}.", "Lower training.lr or use precision fp32."
-            )
+            self._loss_steps += 1
+        loss = self._end_round()
         images = (self.step - first) * self.settings["batch_size"]
         rates = {group["lr"] for group in self._optimiser.param_groups}
         speed = images / (time.perf_counter() - started)
@@ -155,10 +154,15 @@ class Trainer:
             self.best["rounds_since"] += 1
         return scalars
 
+    def settle(self) -> None:
+        """Let every process hold what all know together, so that the state of one is the state of all."""
+        self.world.mean(self._loss_sum)
+
     def state(self) -> State:
-        """Give all that resuming needs, as tensors and plain values."""
+        """Give all that resuming needs, as tensors and plain values; within a round, `settle` comes first."""
         return {
             "step": self.step,
+            "round": {"loss_sum": float(self._loss_sum), "steps": self._loss_steps},
             "model": self.model.state_dict(),
             "averaged": self.averaged.state_dict(),
             "optimiser": self._optimiser.state_dict(),
@@ -169,6 +173,8 @@ class Trainer:
     def restore(self, state: State) -> None:
         """Go on from what `state` gave."""
         self.step = state["step"]
+        self._loss_sum.fill_(state["round"]["loss_sum"])
+        self._loss_steps = state["round"]["steps"]
         self._enter(self._phase_at(max(self.step - 1, 0)))
         self.model.load_state_dict(state["model"])
         self.averaged.load_state_dict(state["averaged"])
@@ -180,6 +186,17 @@ class Trainer:
         """Put the kept weights into the model, for prediction."""
         self.model.load_state_dict(self.best["weights"])
         return self.model
+
+    def _end_round(self) -> float:
+        self.settle()
+        loss = float(self._loss_sum) / self._loss_steps
+        if not math.isfinite(loss):
+            raise NonFiniteLossError(
+                f"The loss became {loss} by step {self.step}.", "Lower training.lr or use precision fp32."
+            )
+        self._loss_sum.zero_()
+        self._loss_steps = 0
+        return loss
 
     def _one_step(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         phase = self._phase_at(self.step)

@@ -35,7 +35,10 @@ def predict(
     """
     model.eval()
     share = np.ascontiguousarray(cells.images[world.rank :: world.size])
-    logits = [_logits(model, batch.to(world.device), precision, tta) for batch in torch.from_numpy(share).split(BATCH)]
+    logits = []
+    for batch in torch.from_numpy(share).split(BATCH):
+        world.beat()
+        logits.append(_logits(model, batch.to(world.device), precision, tta))
     mine = torch.cat(logits) if logits else torch.empty(0, dtype=torch.float64)
     return world.gather(mine.cpu(), len(cells)).numpy()
 

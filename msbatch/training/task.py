@@ -3,53 +3,34 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import closing, nullcontext
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import nn
-from torch.multiprocessing.spawn import ProcessException
-from torch.utils.tensorboard import SummaryWriter
 
-from msbatch.errors import MsbatchError
-from msbatch.files import atomic_path, remove_temporary
+from msbatch.errors import MsbatchError, StoppedError
 from msbatch.layout import RunDir, TaskDir
-from msbatch.plan import Fold, Plan, Task, load_plan
-from msbatch.predictions import Predictions, write_predictions
+from msbatch.plan import Plan, Task, load_plan
+from msbatch.predictions import Predictions
 from msbatch.state import Attempt
 from msbatch.store import Store, verify_store
+from msbatch.training import stop
 from msbatch.training.augment import Augmenter
-from msbatch.training.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint
-from msbatch.training.data import BalancedOrder, TrainingCells, load_cells, training_batches
-from msbatch.training.ddp import World, check_devices, launch
-from msbatch.training.loop import Progress, Trainer, run_rounds
+from msbatch.training.checkpoint import load_checkpoint, newest_step
+from msbatch.training.data import BalancedOrder, Batches, Cells, TrainingCells, training_batches
+from msbatch.training.ddp import Crew, World, check_devices, launch
+from msbatch.training.faults import as_told
+from msbatch.training.job import Job
+from msbatch.training.loop import Trainer, run_rounds
 from msbatch.training.model import Classifier, build_model, has_batchnorm
+from msbatch.training.nodes import Node, find_meeting, host_meeting, this_node
 from msbatch.training.precision import Precision
 from msbatch.training.predict import predict
+from msbatch.training.record import Recorder, write_outcome
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Job:
-    """What every process of a task needs to know."""
-
-    plan: Plan
-    task: Task
-    folder: TaskDir
-    attempt: Attempt
-
-    @property
-    def fold(self) -> Fold:
-        """The fold of this task."""
-        return self.plan.folds[self.task.fold]
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What this task's checkpoints and predictions belong to."""
-        return {"signature": self.plan.signature, "backbone": self.task.backbone, "fold": self.task.fold}
 
 
 def run_task(run: RunDir, index: int) -> None:
@@ -64,6 +45,10 @@ def run_task(run: RunDir, index: int) -> None:
 
     Raises
     ------
+    StoppedError
+        If the launcher asked the task to stop; it waits to be resumed from its checkpoint.
+    SupersededError
+        If a newer attempt owns the task; this one wrote nothing since.
     MsbatchError
         If the task cannot be done; its state says so too.
     """
@@ -75,27 +60,49 @@ def run_task(run: RunDir, index: int) -> None:
     if folder.manifest.is_file() and folder.predictions.is_file():
         log.info("%s fold %d has its predictions already.", task.backbone, task.fold)
         return
-    job = Job(plan, task, folder, Attempt.claim(folder))
+    node = this_node(plan.compute)
     try:
-        _attempt(job)
-    except MsbatchError as error:
-        job.attempt.write(phase="failed", reason=str(error))
-        raise
-    except (OSError, RuntimeError, ProcessException) as error:
-        reason = _in_words(error)
-        job.attempt.write(phase="failed", reason=reason)
-        raise MsbatchError(
-            f"{task.backbone} fold {task.fold} failed: {reason}", "Submit again to resume it."
-        ) from error
+        _lead(plan, task, folder, node) if node.rank == 0 else _assist(plan, task, folder, node)
+    except Exception as error:
+        raise as_told(error) from None
 
 
-def _attempt(job: Job) -> None:
-    remove_temporary(job.folder.root)
-    job.attempt.write(phase="running", reason="")
-    check_devices(job.plan.compute)
-    verify_store(Path(job.plan.store.path), job.plan.store.sha256)
+def _lead(plan: Plan, task: Task, folder: TaskDir, node: Node) -> None:
+    """Make a new attempt at a task and write down how it ends."""
+    attempt = Attempt.claim(folder, stop.launch(), newest_step(folder.checkpoints))
+    try:
+        attempt.clean()
+        attempt.write(phase="running", reason="")
+        attempt.check_progress()
+        with host_meeting(attempt.number) if node.count > 1 else nullcontext() as meeting:
+            _attempt(Job(plan, task, folder, attempt), Crew(plan.compute, node, meeting))
+    except Exception as error:
+        told = as_told(error)
+        _write_end(attempt, told)
+        raise told from None
+
+
+def _assist(plan: Plan, task: Task, folder: TaskDir, node: Node) -> None:
+    """Share in the first node's attempt, which alone writes the files of the task."""
+    meeting = find_meeting()
+    _attempt(Job(plan, task, folder, Attempt(folder, meeting.attempt)), Crew(plan.compute, node, meeting))
+
+
+def _write_end(attempt: Attempt, told: MsbatchError) -> None:
+    attempt.check()  # whatever ended a superseded attempt, the newer one may well be the cause
+    try:
+        attempt.write(phase="waiting" if isinstance(told, StoppedError) else "failed", reason=str(told))
+    except OSError as error:
+        log.error("%s could not be written: %s", attempt.task.state, error.strerror)
+
+
+def _attempt(job: Job, crew: Crew) -> None:
+    check_devices(crew)
+    stop.beat()
+    verify_store(job.store, job.plan.store.sha256)
+    stop.beat()
     _check_batch(job.plan)
-    launch(_work, job.plan.compute, job)
+    launch(_work, crew, job)
 
 
 def _check_batch(plan: Plan) -> None:
@@ -108,6 +115,7 @@ def _check_batch(plan: Plan) -> None:
 
 def _work(world: World, job: Job) -> None:
     """Do the work of one process of a task."""
+    world.beat()
     settings, training = job.plan.settings, job.plan.settings["training"]
     precision = Precision(training["precision"], world.device)
     trainer = Trainer(_model(job, world, precision), settings, job.plan.seed, world, precision)
@@ -115,13 +123,13 @@ def _work(world: World, job: Job) -> None:
     if saved is not None:
         trainer.restore(saved)
         log.info("Resuming from step %d of %d.", trainer.step, trainer.steps)
-    _train(job, world, trainer)
-    _predict(job, world, trainer, training["tta"])
+    _train(job, trainer)
+    _predict(job, trainer, training["tta"])
 
 
 def _model(job: Job, world: World, precision: Precision) -> Classifier:
     torch.manual_seed(job.plan.seed)
-    with Store(Path(job.plan.store.path)) as store:
+    with Store(job.store) as store:
         store_px = store.size
     model = build_model(job.task.backbone, store_px, job.plan.settings, Path(job.plan.weights_dir))
     if world.size > 1 and has_batchnorm(model):
@@ -141,57 +149,52 @@ def _synchronised(model: Classifier, world: World) -> Classifier:
     return model
 
 
-def _train(job: Job, world: World, trainer: Trainer) -> None:
+def _train(job: Job, trainer: Trainer) -> None:
+    training, validation = job.cells(job.fold.training), job.cells(job.fold.validation)
+    round_steps = min(trainer.settings["eval_every"], -(-len(training) // trainer.settings["batch_size"]))
+    with closing(Recorder(job, trainer)) as recorder, closing(_batches(job, trainer, training)) as batches:
+
+        def pause() -> None:
+            _stop_if_asked(trainer, recorder)
+
+        heeding = _with_pauses(batches, pause)
+        run_rounds(trainer, heeding, validation, round_steps, job.fold.early_stopping, recorder.end_round)
+        pause()
+
+
+def _batches(job: Job, trainer: Trainer, training: Cells) -> Batches:
     seed = (job.plan.seed, job.task.fold)
-    with Store(Path(job.plan.store.path)) as store:
-        training, validation = load_cells(store, job.fold.training), load_cells(store, job.fold.validation)
     order = BalancedOrder(training.labels, training.patients, (*seed, 0))
     dataset = TrainingCells(training, order, Augmenter(job.plan.settings["augment"], (*seed, 1)))
-    batch_size = trainer.settings["batch_size"]
-    batches = training_batches(
-        dataset, range(trainer.step, trainer.steps), batch_size, world.rank, world.size, job.plan.compute.workers
+    steps, world = range(trainer.step, trainer.steps), trainer.world
+    return training_batches(
+        dataset, steps, trainer.settings["batch_size"], world.rank, world.size, job.plan.compute.workers
     )
-    round_steps = min(trainer.settings["eval_every"], -(-len(training) // batch_size))
-    writer = SummaryWriter(str(job.folder.tensorboard), purge_step=trainer.step + 1) if world.rank == 0 else None
-
-    def report(progress: Progress) -> None:
-        if writer is not None:
-            _record(job, trainer, progress, writer)
-
-    run_rounds(trainer, batches, validation, round_steps, job.fold.early_stopping, report)
-    if writer is not None:
-        writer.close()
 
 
-def _record(job: Job, trainer: Trainer, progress: Progress, writer: SummaryWriter) -> None:
-    for name, value in progress.scalars.items():
-        writer.add_scalar(name, value, progress.step)
-    writer.flush()
-    content = {"identity": job.identity, **trainer.state()}
-    save_checkpoint(job.folder.checkpoints, progress.step, content, job.attempt.check)
-    job.attempt.write(step=progress.step, steps=trainer.steps, best_validation=progress.best_validation)
-    shown = "  ".join(f"{name} {value:.4g}" for name, value in progress.scalars.items())
-    log.info("step %d/%d  %s", progress.step, trainer.steps, shown)
+def _with_pauses(batches: Batches, pause: Callable[[], None]) -> Batches:
+    """Call `pause` before every step."""
+    for batch in batches:
+        pause()
+        yield batch
 
 
-def _predict(job: Job, world: World, trainer: Trainer, tta: bool) -> None:
+def _stop_if_asked(trainer: Trainer, recorder: Recorder) -> None:
+    """Write a checkpoint and stop, all processes at the same step, once the launcher asks one of them to."""
+    world = trainer.world
+    world.beat()
+    if not world.any(bool(stop.cause())):
+        return
+    trainer.settle()
+    recorder.save()
+    world.barrier()  # a process that ended earlier would be taken for failed, and the one that writes be killed
+    why = stop.cause() or "asked for on another node"
+    raise StoppedError(f"stopped at step {trainer.step} of {trainer.steps}: {why}")
+
+
+def _predict(job: Job, trainer: Trainer, tta: bool) -> None:
     model = trainer.load_best()
-    with Store(Path(job.plan.store.path)) as store:
-        cells = load_cells(store, [job.fold.held_out])
-    logits = predict(model, cells, world, trainer.precision, tta)
-    if world.rank == 0:
-        _finish(job, model, Predictions(job.fold.held_out, cells.labels, logits))
-
-
-def _finish(job: Job, model: Classifier, predictions: Predictions) -> None:
-    with atomic_path(job.folder.weights, job.attempt.check) as temporary:
-        save_file({name: value.contiguous() for name, value in model.backbone.state_dict().items()}, temporary)
-    write_predictions(job.folder, predictions, job.identity, job.attempt.check)
-    job.attempt.write(phase="done", reason="")
-    remove_checkpoints(job.folder.checkpoints)
-
-
-def _in_words(error: Exception) -> str:
-    if isinstance(error, ProcessException):
-        return str(error).strip().splitlines()[-1]
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+    cells = job.cells([job.fold.held_out])
+    logits = predict(model, cells, trainer.world, trainer.precision, tta)
+    if trainer.world.rank == 0:
+        write_outcome(job, model, Predictions(job.fold.held_out, cells.labels, logits))

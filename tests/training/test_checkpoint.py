@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from msbatch.errors import MsbatchError
-from msbatch.training.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint
+from msbatch.training.checkpoint import load_checkpoint, newest_step, remove_checkpoints, save_checkpoint
 
 IDENTITY = {"signature": "a", "backbone": "b", "fold": 0}
 
@@ -25,6 +25,10 @@ def test_the_newest_is_read_and_two_are_kept(tmp_path: Path) -> None:
     save(tmp_path, 1, 2, 30)
     assert loaded_step(tmp_path) == 30
     assert sorted(path.name for path in tmp_path.glob("*.pt")) == ["step-0000002.pt", "step-0000030.pt"]
+
+
+def superseded() -> None:
+    raise MsbatchError("superseded")
 
 
 def truncate(path: Path) -> None:
@@ -64,20 +68,44 @@ def test_one_of_other_settings_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_superseded_writer_writes_nothing(tmp_path: Path) -> None:
-    def superseded() -> None:
-        raise MsbatchError("superseded")
-
     save(tmp_path, 1)
     with pytest.raises(MsbatchError, match="superseded"):
         save_checkpoint(tmp_path, 2, {"identity": IDENTITY, "step": 2}, superseded)
     assert loaded_step(tmp_path) == 1
 
 
-def test_leftovers_of_a_killed_writer_are_removed(tmp_path: Path) -> None:
+def test_a_writer_superseded_meanwhile_removes_nothing(tmp_path: Path) -> None:
+    save(tmp_path, 1, 2)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(MsbatchError, match="superseded"):
+        remove_checkpoints(tmp_path, superseded)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_whole_one_is_never_replaced(tmp_path: Path) -> None:
     save(tmp_path, 1)
-    (tmp_path / ".step-0000002.pt.tmp.abc").write_bytes(b"half")
+    before = (tmp_path / "step-0000001.pt").stat().st_ino
+    save(tmp_path, 1)
+    assert (tmp_path / "step-0000001.pt").stat().st_ino == before
+    truncate(tmp_path / "step-0000001.pt")
+    save(tmp_path, 1)
     assert loaded_step(tmp_path) == 1
-    assert not list(tmp_path.glob(".*"))
+
+
+def test_damaged_later_ones_do_not_crowd_out_the_newest(tmp_path: Path) -> None:
+    save(tmp_path, 30, 40)
+    truncate(tmp_path / "step-0000030.pt")
+    truncate(tmp_path / "step-0000040.pt")
+    save(tmp_path, 10)
+    assert loaded_step(tmp_path) == 10
+
+
+def test_the_newest_step_is_known_by_name(tmp_path: Path) -> None:
+    assert newest_step(tmp_path / "none") == 0
+    save(tmp_path, 1, 20)
+    assert newest_step(tmp_path) == 20
+    lose_the_hash(tmp_path / "step-0000020.pt")
+    assert newest_step(tmp_path) == 1
 
 
 def test_a_checkpoint_that_would_run_code_is_not_run(tmp_path: Path) -> None:
@@ -93,5 +121,5 @@ def test_a_checkpoint_that_would_run_code_is_not_run(tmp_path: Path) -> None:
 
 def test_a_finished_task_leaves_none(tmp_path: Path) -> None:
     save(tmp_path, 1, 2)
-    remove_checkpoints(tmp_path)
+    remove_checkpoints(tmp_path, lambda: None)
     assert not list(tmp_path.iterdir())

@@ -1,0 +1,63 @@
+"""What went wrong, in words that a table can show."""
+
+from __future__ import annotations
+
+import errno
+import logging
+
+import torch
+import torch.distributed as dist
+
+from msbatch.errors import MsbatchError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL_WORDS = ("No space left on device", "Disk quota exceeded")
+MEMORY_WORDS = ("out of memory", "can't allocate memory", "Cannot allocate memory")
+LOST_WORDS = (
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "Broken pipe",
+    "Timed out waiting",
+    "imed out after",
+)
+KILLED_WORDS = "killed by signal: Killed"
+
+log = logging.getLogger(__name__)
+
+
+def as_told(error: Exception) -> MsbatchError:
+    """Turn any error into one that says in words what happened; the trace of a surprising one goes to the log."""
+    if isinstance(error, MsbatchError):
+        return error
+    words = _known(error)
+    if words is None:
+        log.error("An error that nobody foresaw:", exc_info=error)
+        words = f"{type(error).__name__}: {_first_line(error)}"
+    return MsbatchError(words, "Submit again to resume it.")
+
+
+def disk_error(error: BaseException) -> OSError | None:
+    """Find the error of the file system that caused another one, if any did."""
+    while not isinstance(error, OSError):
+        if error.__context__ is None:
+            return None
+        error = error.__context__
+    return error
+
+
+def _known(error: Exception) -> str | None:
+    text = _first_line(error)
+    if KILLED_WORDS in text:
+        return "a loader process was killed (SIGKILL), probably out of memory"
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in text for words in MEMORY_WORDS):
+        return f"out of memory: {text}"
+    disk = disk_error(error)
+    if any(words in text for words in FULL_WORDS) or (disk is not None and disk.errno in FULL):
+        return f"the disk is full: {text}"
+    if isinstance(error, dist.DistError) or any(words in text for words in LOST_WORDS):
+        return f"another process of the task, or its node, was lost: {text}"
+    return f"{type(error).__name__}: {text}" if isinstance(error, OSError) else None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or "no message"
