@@ -146,11 +146,20 @@ job=${job:-$SLURM_JOB_ID}
 export LAUNCH=${conf%/*}/launches/$job.${SLURM_RESTART_COUNT:-0}
 limit=${SLURM_JOB_END_TIME:-$((started + TIME_MIN * 60))}
 terminated=0
+killed=0
+cause=
+private=
+sentinel=
 mkdir -p "${LAUNCH%/*}"
 rm -f "$LAUNCH".*
 hostname -s >"$LAUNCH.start"
 
 why() { [ $(($(date +%s) + LEAD_S + 75)) -ge "$limit" ] && echo "time limit" || echo preempted; }
+clean_up() {
+    [ -z "$private" ] || rm -rf "$private"
+    kill "$sentinel" 2>/dev/null
+}
+trap clean_up EXIT
 trap 'ask_to_stop "$(why)"' USR2
 trap 'terminated=1; ask_to_stop terminated' TERM
 
@@ -215,16 +224,12 @@ requeue() {
     return 1
 }
 
-cause=
-killed=0
-private=
 say "$job, restart ${SLURM_RESTART_COUNT:-0}, on $(hostname -s), limit $(date -d "@$limit" '+%F %T')"
 start_sentinel
 start_payload "$@"
 watch_payload
 cause=${cause:-$(stop_cause)}
 say "the task ended with $code${cause:+ ($cause)}"
-[ -z "$private" ] || rm -rf "$private"
 [ $code = 0 ] || sleep 2 & wait $! # a TERM that races with the end is seen first
 if should_requeue; then
     write_end $code "$cause" true
@@ -236,5 +241,4 @@ if should_requeue; then
     cause="$cause, and Slurm did not requeue it"
 fi
 write_end $code "$cause" false
-kill "$sentinel" 2>/dev/null
 exit $code

@@ -162,11 +162,12 @@ def _checked(run: RunDir, plan: Plan, settings: Settings, dry_run: bool) -> Orde
 
 
 def _image(settings: Settings) -> Image:
-    from msbatch.cluster import container
     from msbatch.cluster.submit import Image
 
     if settings.cluster.runtime == "none":
         return Image()
+    from msbatch.cluster import container
+
     facts = container.check(settings.cluster.image, container.program(settings.cluster.program or ""))
     return Image(facts.path.resolve(), facts.bytes, facts.sha256)
 

@@ -1,0 +1,218 @@
+"""Submitting and rerunning, in front of a stand-in for Slurm: once each, whole or not at all, and found again."""
+
+import multiprocessing
+import os
+import re
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import pytest
+from fake_slurm import FakeSlurm, fake_slurm
+from runs import make_run, predict
+from submitit.core.utils import DelayedSubmission
+
+from msbatch.cluster import sbatch
+from msbatch.cluster.batchcall import BatchCall
+from msbatch.cluster.ledger import Submission, read_ledger
+from msbatch.cluster.rerun import rerun
+from msbatch.cluster.submit import Order, sbatch_texts, submit
+from msbatch.config import ClusterSettings
+from msbatch.errors import MsbatchError
+from msbatch.layout import RunDir
+from msbatch.plan import Task, load_plan
+
+__all__ = ["fake_slurm"]
+
+LABELS = {f"P{number}": [number % 2] * 3 for number in range(6)}
+LOGITS = {"P0": [-1.0, -2.0, 1.0]}
+
+
+@pytest.fixture
+def order(tmp_path: Path, fake_slurm: FakeSlurm) -> Order:  # noqa: ARG001
+    """Give a run of 12 tasks, one of which is done."""
+    run = make_run(tmp_path / "run", LABELS, {"a": LOGITS, "b": {}})
+    return Order(run, load_plan(run.plan), ClusterSettings(runtime="none"))
+
+
+def arrays(made: list[Submission]) -> list[Submission]:
+    return [entry for entry in made if entry.kind == "fold"]
+
+
+def files(run: RunDir) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in run.tasks.rglob("*") if path.is_file()}
+
+
+def calls(entry: Submission) -> dict[str, BatchCall]:
+    """Give what each element of an array will run."""
+    names = {path.name.removesuffix("_submitted.pkl"): path for path in entry.folder.glob("*_submitted.pkl")}
+    return {number: DelayedSubmission.load(path).function for number, path in names.items()}
+
+
+def test_every_task_that_is_not_done_is_submitted_once_and_a_reducer_behind(
+    order: Order, fake_slurm: FakeSlurm
+) -> None:
+    array, reducer = submit(order, order.plan.tasks)
+    assert array.tasks == tuple(task.index for task in order.plan.tasks if task.index != 0)
+    assert [job["tasks"] for job in fake_slurm.jobs()] == [11, 1]
+    assert fake_slurm.jobs()[1]["wish"]["dependency"] == f"afterany:{array.job}"
+    assert reducer.tasks == ()
+    assert submit(order, order.plan.tasks) == []
+    assert len(fake_slurm.jobs()) == 2
+
+
+def test_each_element_runs_the_task_that_the_ledger_says(order: Order) -> None:
+    array, _ = submit(order, order.plan.tasks[3:7])
+    made = calls(array)
+    assert {array.element(task): str(task) for task in array.tasks} == {
+        n: call.arguments[2] for n, call in made.items()
+    }
+    assert made[array.element(4)].log == str(order.run.task("a", 4).log)
+
+
+def test_a_single_task_is_a_job_of_its_own(order: Order, fake_slurm: FakeSlurm) -> None:
+    alone, _ = submit(order, order.plan.tasks[5:6])
+    assert "array" not in fake_slurm.jobs()[0]["wish"]
+    assert list(calls(alone)) == [alone.job] == [alone.element(5)]
+
+
+def test_arrays_are_split_at_the_size_that_slurm_allows(order: Order, fake_slurm: FakeSlurm) -> None:
+    fake_slurm.set(max_array_size="4")
+    made = submit(order, order.plan.tasks)
+    assert [len(entry.tasks) for entry in arrays(made)] == [4, 4, 3]
+    jobs = ":".join(str(entry.job) for entry in arrays(made))
+    assert fake_slurm.jobs()[-1]["wish"]["dependency"] == f"afterany:{jobs}"
+    assert len(sbatch_texts(order, order.plan.tasks)) == 4
+
+
+def test_the_dry_run_shows_what_sbatch_is_given(order: Order) -> None:
+    shown = sbatch_texts(order, order.plan.tasks[1:])[0]
+    (array, _) = submit(order, order.plan.tasks[1:])
+    given = (array.folder / f"{array.job}_submission.sh").read_text()
+    for name in (array.name, array.folder.name, next(order.run.code.iterdir()).name):
+        given = given.replace(name, "NAME")
+    unquoted = re.sub(r"msb-<8 hex>|<time>-<8 hex>|<12 hex>", "NAME", shown).replace("'", "")
+    assert unquoted == given.replace("'", "")
+
+
+def test_a_refusal_is_said_with_the_key_to_change_and_leaves_nothing(order: Order, fake_slurm: FakeSlurm) -> None:
+    fake_slurm.set(mood="refuses")
+    with pytest.raises(MsbatchError, match="invalid partition specified: gpuu") as caught:
+        submit(order, order.plan.tasks)
+    assert "--partition" in caught.value.hint
+    assert not list(order.run.jobs.iterdir())
+    fake_slurm.set(mood="fine")
+    assert len(submit(order, order.plan.tasks)) == 2
+
+
+def test_a_job_that_slurm_took_in_spite_of_an_error_is_found_by_its_name(order: Order, fake_slurm: FakeSlurm) -> None:
+    fake_slurm.set(mood="mumbles")
+    array, reducer = submit(order, order.plan.tasks)
+    assert len(fake_slurm.jobs()) == 2
+    assert (array.job, reducer.job) == ("100", "101")
+    fake_slurm.set(mood="fine")
+    assert submit(order, order.plan.tasks) == []
+    made = calls(array)
+    assert {number: call.arguments[2] for number, call in made.items()} == {
+        n: str(t) for n, t in array.elements.items()
+    }
+    assert (reducer.folder / "101_submitted.pkl").is_file()
+
+
+def test_a_job_that_slurm_never_got_is_not_taken_for_queued(order: Order, fake_slurm: FakeSlurm) -> None:
+    fake_slurm.set(mood="drops")
+    with pytest.raises(MsbatchError, match="does not answer"):
+        submit(order, order.plan.tasks)
+    fake_slurm.set(mood="fine")
+    assert len(arrays(submit(order, order.plan.tasks))[0].tasks) == 11
+
+
+def test_a_submission_that_was_killed_is_settled_by_the_next(
+    order: Order, fake_slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: object, **__: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:  # the outside world strikes between sbatch and the ledger's second line
+        patch.setattr(sbatch, "record", killed)
+        with pytest.raises(Killed):
+            submit(order, order.plan.tasks)
+    assert len(fake_slurm.jobs()) == 1
+    assert submit(order, order.plan.tasks) == []
+    assert [entry.job for entry in read_ledger(order.run)] == ["100"]
+
+
+def test_two_at_once_submit_every_task_once(order: Order, fake_slurm: FakeSlurm) -> None:
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as people:
+        made = list(people.map(submit, [order] * 2, [order.plan.tasks] * 2))
+    assert sorted(len(entry) for entry in made) == [0, 2]
+    assert len(fake_slurm.jobs()) == 2
+
+
+def test_what_a_surrounding_job_set_is_not_passed_on(
+    order: Order, fake_slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "1")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    submit(order, order.plan.tasks)
+    assert [job["inside"] for job in fake_slurm.jobs()] == [[], []]
+    assert os.environ["SLURM_ARRAY_TASK_ID"] == "3"
+
+
+def test_nothing_of_a_submission_is_for_other_eyes(order: Order) -> None:
+    before = os.umask(0)
+    try:
+        submit(order, order.plan.tasks)
+    finally:
+        os.umask(before)
+    open_ones = [
+        path for path in (*order.run.jobs.rglob("*"), *order.run.code.rglob("*")) if path.stat().st_mode & 0o077
+    ]
+    assert [path for path in open_ones if path.is_relative_to(order.run.jobs)] == []
+    assert order.run.jobs.stat().st_mode & 0o077 == 0
+
+
+def test_a_rerun_takes_exactly_the_chosen_tasks_and_touches_no_other(order: Order) -> None:
+    predict(order.run, "a", "P1", LABELS["P1"], [1.0, 2.0, 3.0])
+    before = files(order.run)
+    done, not_done = order.plan.tasks[0], order.plan.tasks[4]
+    array, _ = rerun(order, [done, not_done], fresh=False)
+    assert array.tasks == (0, 4)
+    own = order.run.task(done.backbone, done.fold)
+    assert {p: text for p, text in files(order.run).items() if not p.is_relative_to(own.root)} == {
+        p: text for p, text in before.items() if not p.is_relative_to(own.root)
+    }
+    assert not own.predictions.exists()
+    kept = own.earlier / "0000" / "predictions.csv"
+    assert kept.read_bytes() == before[own.predictions]
+
+
+def test_a_refused_rerun_puts_everything_back(order: Order, fake_slurm: FakeSlurm) -> None:
+    before = files(order.run)
+    fake_slurm.set(mood="refuses")
+    with pytest.raises(MsbatchError, match="invalid partition"):
+        rerun(order, order.plan.tasks[:1], fresh=True)
+    assert files(order.run) == before
+
+
+def test_a_live_task_is_not_run_again(order: Order, fake_slurm: FakeSlurm) -> None:
+    array, _ = submit(order, order.plan.tasks)
+    with pytest.raises(MsbatchError, match=f"still queued or running, as {array.job}_1"):
+        rerun(order, [order.plan.tasks[2]], fresh=False)
+    fake_slurm.end_all()
+    assert rerun(order, [order.plan.tasks[2]], fresh=False)[0].tasks == (2,)
+
+
+def test_a_fresh_rerun_sets_the_checkpoints_aside(order: Order, fake_slurm: FakeSlurm) -> None:
+    task: Task = order.plan.tasks[3]
+    folder = order.run.task(task.backbone, task.fold)
+    folder.checkpoints.mkdir(parents=True)
+    (folder.checkpoints / "step-0000010.pt").write_bytes(b"weights")
+    rerun(order, [task], fresh=False)
+    assert (folder.checkpoints / "step-0000010.pt").exists()
+    fake_slurm.end_all()
+    rerun(order, [task], fresh=True)
+    assert not folder.checkpoints.exists()
+    assert (folder.earlier / "0000" / "checkpoints" / "step-0000010.pt").read_bytes() == b"weights"
