@@ -213,8 +213,9 @@ def test_a_study_from_training_to_tensorboard(cli: Run, study: Path) -> None:
     assert code == 3
     (run,) = list_runs(study / "runs")
     assert f"msbatch tensorboard {run.root.relative_to(study)}" in out
-    statuses = json.loads(cli("status", "--json")[1])
-    assert [status["phase"] for status in statuses] == ["done", "waiting", "waiting", "done"]
+    told = json.loads(cli("status", "--json")[1])
+    assert [task["phase"] for task in told["tasks"]] == ["done", "waiting", "waiting", "done"]
+    assert told["counts"] == {"done": 2, "waiting": 2}
     assert "2 of 4 tasks done" in cli("status")[1]
     with (run.results / "folds.csv").open() as table:
         rows = list(csv.DictReader(table))

@@ -14,38 +14,53 @@ from msbatch.cli.options import as_json, run_argument
 from msbatch.errors import IncompleteError
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from msbatch.cluster.status import RunStatus
     from msbatch.layout import RunDir
+
+ROWS = 24  # of a table that is read at a glance
 
 
 @click.command()
 @run_argument
+@click.option(
+    "--watch", is_flag=True, help="Look again and again, until nothing is queued or running; exit 3 if tasks failed."
+)
+@click.option("--all", "whole", is_flag=True, help="Give every fold a row, however many there are.")
 @as_json
-def status(run: Path | None, as_json: bool) -> None:
-    """Show how far every fold is.
+def status(run: Path | None, watch: bool, whole: bool, as_json: bool) -> int:
+    """Show how far every fold is, and why tasks failed.
 
     \b
     Example:
       msbatch status
+      msbatch status RUN --watch
     """
-    from msbatch.cluster import status as view
+    from msbatch.cluster.board import board
+    from msbatch.cluster.follow import follow
+    from msbatch.cluster.survey import Answers, survey
     from msbatch.layout import find_run
     from msbatch.plan import load_plan
     from msbatch.terminal import make_console
 
     found = find_run(run)
-    plan = load_plan(found.plan)
-    statuses = view.run_status(found, plan)
+    plan, answers, console = load_plan(found.plan), Answers(), make_console()
+    height = None if whole else max(ROWS, console.height - ROWS if console.is_terminal else 0)
+
+    def look() -> RunStatus:
+        return survey(found, plan.tasks, answers)
+
+    def show(status: RunStatus) -> RenderableType:
+        return board(found.root, plan, status, console.width, height)
+
     if as_json:
-        click.echo(json.dumps(view.as_json(statuses), indent=2))
-        return
-    done = sum(status.phase == "done" for status in statuses)
-    click.echo(f"{found.root}: {done} of {len(statuses)} tasks done")
-    make_console().print(view.status_table(statuses, plan))
-    reasons: dict[tuple[str, str], list[str]] = {}
-    for failed in (status for status in statuses if status.phase == "failed"):
-        reasons.setdefault((failed.backbone, failed.reason), []).append(f"{failed.fold:02d}")
-    for (backbone, reason), folds in reasons.items():
-        click.echo(f"{backbone} fold {', '.join(folds)}: {reason}")
+        click.echo(json.dumps({"run": str(found.root), **look().as_json()}, indent=2))
+        return 0
+    if watch:
+        return IncompleteError.exit_code if follow(look, show, console).failed else 0
+    console.print(show(look()))
+    return 0
 
 
 @click.command("reduce")

@@ -1,23 +1,47 @@
-"""How far the tasks of a run are, read from their files alone."""
+"""How tasks and runs stand: what is known of them, and what a task's own files say."""
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rich.table import Table
-
-from msbatch.layout import RunDir
-from msbatch.plan import Plan, Task
-from msbatch.state import read_state
+from msbatch.errors import MsbatchError
+from msbatch.layout import RunDir, TaskDir
+from msbatch.plan import Task
+from msbatch.state import TaskState, read_state
 
 SILENT_AFTER_S = 900
 
 
 @dataclass(frozen=True)
 class TaskStatus:
-    """What is known of one task."""
+    """What is known of one task.
+
+    Attributes
+    ----------
+    index, backbone, fold
+        Which task.
+    phase : str
+        ``waiting`` (not submitted), ``queued`` (Slurm holds it), ``running``, ``done`` or ``failed``.
+    attempt : int
+        The newest attempt's number.
+    step, steps : int
+        How far it is.
+    best_validation : float or None
+        The lowest validation loss so far.
+    reason : str
+        Why it failed, or what it waits for.
+    silent_s : int or None
+        How long ago it last said something, where only its own files say that it runs.
+    category, hint, options : str
+        Of a failure, as `msbatch.cluster.reasons` gives them.
+    job : str
+        Slurm's number of it.
+    left, node : str
+        Time left and the node, while Slurm runs it.
+    """
 
     index: int
     backbone: str
@@ -29,15 +53,95 @@ class TaskStatus:
     best_validation: float | None
     reason: str
     silent_s: int | None
+    category: str = ""
+    hint: str = ""
+    options: str = ""
+    job: str = ""
+    left: str = ""
+    node: str = ""
+
+    @property
+    def silent(self) -> bool:
+        """Whether it has said nothing for so long that it may have been killed."""
+        return self.silent_s is not None and self.silent_s > SILENT_AFTER_S
+
+    @property
+    def live(self) -> bool:
+        """Whether it will change without anybody doing anything."""
+        return self.phase in ("queued", "running") and not self.silent
 
     @property
     def mark(self) -> str:
         """One word or two for a table cell."""
-        if self.phase != "running":
-            return self.phase
-        if self.silent_s is not None and self.silent_s > SILENT_AFTER_S:
-            return "stopped?"
-        return f"{100 * self.step // self.steps} %" if self.steps else "starting"
+        if self.phase == "running":
+            step = f"{self.step}/{self.steps}" if self.steps else "starting"
+            return "stopped?" if self.silent else step
+        return "cancelled" if self.category == "cancelled" else self.phase
+
+
+@dataclass(frozen=True)
+class ReducerStatus:
+    """What is known of the newest reducer job of a run.
+
+    Attributes
+    ----------
+    job : str
+        Slurm's number.
+    phase : str
+        ``queued``, ``running``, ``done``, ``partial`` (folds were missing), ``failed`` or ``unknown``.
+    reason : str
+        Why it failed, or what it waits for.
+    """
+
+    job: str
+    phase: str
+    reason: str = ""
+
+    @property
+    def live(self) -> bool:
+        """Whether it will change without anybody doing anything."""
+        return self.phase in ("queued", "running")
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """What is known of a run.
+
+    Attributes
+    ----------
+    tasks : list of TaskStatus
+        In the order of the plan.
+    reducer : ReducerStatus or None
+        The newest one.
+    note : str
+        Why Slurm could not be asked; empty where it answered, or where the run has nothing to do with it.
+    unsettled : list of str
+        Names of submissions of which nobody knows whether Slurm took them.
+    """
+
+    tasks: list[TaskStatus]
+    reducer: ReducerStatus | None
+    note: str
+    unsettled: list[str]
+
+    @property
+    def counts(self) -> Counter[str]:
+        """How many tasks are in each phase."""
+        return Counter(task.phase for task in self.tasks)
+
+    @property
+    def failed(self) -> list[TaskStatus]:
+        """The tasks that failed."""
+        return [task for task in self.tasks if task.phase == "failed"]
+
+    @property
+    def live(self) -> bool:
+        """Whether anything will change without anybody doing anything."""
+        return any(task.live for task in self.tasks) or (self.reducer is not None and self.reducer.live)
+
+    def as_json(self) -> dict[str, Any]:
+        """Give everything as JSON values."""
+        return {"counts": dict(self.counts), **asdict(self)}
 
 
 def is_done(run: RunDir, task: Task) -> bool:
@@ -48,33 +152,15 @@ def is_done(run: RunDir, task: Task) -> bool:
 
 def task_status(run: RunDir, task: Task) -> TaskStatus:
     """Read one task's state; predictions decide whether it is done."""
-    state = read_state(run.task(task.backbone, task.fold))
+    state = _state(run.task(task.backbone, task.fold))
     phase = "done" if is_done(run, task) else ("waiting" if state.phase == "done" else state.phase)
     silent = int(time.time() - state.updated) if phase == "running" else None
     fields = state.model_dump(include={"attempt", "step", "steps", "best_validation", "reason"})
     return TaskStatus(index=task.index, backbone=task.backbone, fold=task.fold, phase=phase, silent_s=silent, **fields)
 
 
-def run_status(run: RunDir, plan: Plan) -> list[TaskStatus]:
-    """Read the state of every task of a run, in the order of the plan."""
-    return [task_status(run, task) for task in plan.tasks]
-
-
-def as_json(statuses: list[TaskStatus]) -> list[dict[str, Any]]:
-    """Give statuses as JSON values."""
-    return [asdict(status) for status in statuses]
-
-
-def status_table(statuses: list[TaskStatus], plan: Plan) -> Table:
-    """Lay statuses out as folds by backbones."""
-    table = Table("fold", *plan.backbones, title=None, box=None, pad_edge=False)
-    by_place = {(status.backbone, status.fold): status for status in statuses}
-    for fold in plan.folds:
-        table.add_row(f"{fold.number:02d}", *(_cell(by_place[backbone, fold.number]) for backbone in plan.backbones))
-    return table
-
-
-def _cell(status: TaskStatus) -> str:
-    score = f"  val {status.best_validation:.3f}" if status.best_validation is not None else ""
-    again = f"  attempt {status.attempt}" if status.attempt > 1 else ""
-    return f"{status.mark}{score}{again}"
+def _state(folder: TaskDir) -> TaskState:
+    try:
+        return read_state(folder)
+    except MsbatchError as error:  # one damaged file must not hide all the other tasks
+        return TaskState(reason=error.problem)

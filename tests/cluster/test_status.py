@@ -1,13 +1,11 @@
-"""What is known of a task, from its files."""
+"""What is known of a task, from its own files."""
 
-import io
 import time
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
-from msbatch.cluster.status import run_status, status_table, task_status
+from msbatch.cluster.status import task_status
 from msbatch.cohort.folds import draw_plan
 from msbatch.config import parse_settings
 from msbatch.files import write_json
@@ -29,7 +27,8 @@ def test_a_task_goes_from_waiting_to_done(plan: Plan, tmp_path: Path) -> None:
     attempt = Attempt.claim(folder)
     attempt.write(phase="running", step=30, steps=120, best_validation=0.25)
     running = task_status(run, task)
-    assert (running.mark, running.best_validation, running.attempt) == ("25 %", 0.25, 1)
+    assert (running.mark, running.best_validation, running.attempt) == ("30/120", 0.25, 1)
+    assert running.live
     attempt.write(phase="done")
     assert task_status(run, task).phase == "waiting", "no predictions: it is not done, whatever its state says"
     folder.predictions.touch()
@@ -41,16 +40,16 @@ def test_a_task_that_fell_silent_is_doubted(plan: Plan, tmp_path: Path) -> None:
     run, task = RunDir(tmp_path), plan.tasks[0]
     state = TaskState(phase="running", attempt=1, step=3, steps=9, updated=time.time() - 3600)
     write_json(run.task(task.backbone, task.fold).state, state.model_dump(mode="json"))
-    assert task_status(run, task).mark == "stopped?"
+    status = task_status(run, task)
+    assert status.mark == "stopped?"
+    assert not status.live
 
 
-def test_the_table_has_a_row_per_fold_and_a_column_per_backbone(plan: Plan, tmp_path: Path) -> None:
-    run, task = RunDir(tmp_path), plan.tasks[1]
-    Attempt.claim(run.task(task.backbone, task.fold))
-    Attempt.claim(run.task(task.backbone, task.fold)).write(phase="failed", reason="no space left")
-    out = io.StringIO()
-    Console(width=120, file=out).print(status_table(run_status(run, plan), plan))
-    lines = out.getvalue().splitlines()
-    assert lines[0].split() == ["fold", "resnet50", "swin_tiny_patch4_window7_224"]
-    assert len(lines) == 1 + len(plan.folds)
-    assert lines[2].split() == ["01", "failed", "attempt", "2", "waiting"]
+def test_a_damaged_state_is_told_and_hides_no_other_task(plan: Plan, tmp_path: Path) -> None:
+    run, task = RunDir(tmp_path), plan.tasks[0]
+    path = run.task(task.backbone, task.fold).state
+    write_json(path, {"phase": "running"})
+    path.write_text(path.read_text()[:-4])
+    status = task_status(run, task)
+    assert status.phase == "waiting"
+    assert str(path) in status.reason

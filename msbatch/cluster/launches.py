@@ -1,0 +1,159 @@
+"""What the launchers of a submission left behind: how each start of a task ended, and what Slurm put into its log."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+
+from msbatch.cluster.reasons import Evidence
+from msbatch.errors import MsbatchError
+from msbatch.files import read_json
+
+TAIL_BYTES = 16_384
+RECORD = re.compile(r"(\d+(?:_\d+)?)\.(\d+)\.")  # <job>.<restart>.start, .stop, .beat, .end
+CANCELLED_AT = re.compile(r"CANCELLED AT (\S+)")
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One start of a task by the launcher.
+
+    Attributes
+    ----------
+    prefix : Path
+        What the names of its files begin with.
+    exit_code : int or None
+        The task's.
+    cause : str
+        Why it ended, in the launcher's words; empty where the task ended by itself.
+    requeued : bool
+        Whether the launcher asked Slurm to start it again.
+    started, ended : float
+        Seconds since the epoch; `ended` is 0 where the launcher did not write down that it did.
+    """
+
+    prefix: Path
+    exit_code: int | None = None
+    cause: str = ""
+    requeued: bool = False
+    started: float = 0.0
+    ended: float = 0.0
+
+    def is_of(self, launch: str | None) -> bool:
+        """Say whether an attempt that names its launch was made by this start, wherever the run lies now."""
+        return launch is not None and Path(launch).parts[-3:] == self.prefix.parts[-3:]
+
+
+class LaunchFolder:
+    """The folder of one submission.
+
+    Parameters
+    ----------
+    root : Path
+        Its path.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @cached_property
+    def submitted(self) -> float:
+        """When the submission was made; 0 where its folder is gone."""
+        with suppress(OSError):
+            return (self.root / "launch.conf").stat().st_mtime
+        return 0.0
+
+    def logs(self, number: str) -> list[Path]:
+        """Give the logs of a job or element that exist: what its launcher said, then what Slurm said."""
+        paths = [self.root / f"{number}_0_log.{kind}" for kind in ("out", "err")]
+        return [path for path in paths if path.is_file()]
+
+    def last(self, number: str) -> Launch | None:
+        """Give the newest start of a job or element."""
+        restart = self._restarts.get(number)
+        return None if restart is None else _read(self.root / "launches" / f"{number}.{restart}")
+
+    def evidence(self, number: str, told: str = "", slurm: str = "") -> Evidence:
+        """Gather what the newest start of a job or element left behind.
+
+        Parameters
+        ----------
+        number : str
+            Slurm's number.
+        told : str
+            What the task itself gave as its reason.
+        slurm : str
+            What accounting says.
+        """
+        launch = self.last(number)
+        if launch is None or launch.requeued:  # Slurm let go of it before it began again
+            own = Evidence(began=False, log=self._words(number, launch.ended if launch else 0.0))
+        else:
+            own = Evidence(cause=launch.cause, exit_code=launch.exit_code, log=self._words(number, launch.started))
+        return replace(
+            own,
+            told=told,
+            slurm=slurm,
+            mem_gb=self._asked("mem", 1024),
+            time_min=round(self._asked("time", 1) or 0) or None,
+        )
+
+    @cached_property
+    def _restarts(self) -> dict[str, int]:
+        found: dict[str, int] = {}
+        with suppress(FileNotFoundError):
+            for path in (self.root / "launches").iterdir():
+                if match := RECORD.match(path.name):
+                    found[match[1]] = max(int(match[2]), found.get(match[1], 0))
+        return found
+
+    @cached_property
+    def _script(self) -> str:
+        for path in self.root.glob("*_submission.sh"):
+            return path.read_text(errors="replace")
+        return ""
+
+    def _asked(self, option: str, unit: float) -> float | None:
+        match = re.search(rf"^#SBATCH --{option}=(\d+)", self._script, re.MULTILINE)
+        return int(match[1]) / unit if match else None
+
+    def _words(self, number: str, started: float) -> str:
+        lines = [line for path in self.logs(number) for line in tail(path)]
+        return "\n".join(line for line in lines if not _of_an_earlier_start(line, started))
+
+
+def tail(path: Path) -> list[str]:
+    """Read the last lines of a file that may be long."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - TAIL_BYTES))
+        lines = file.read().decode(errors="replace").splitlines()
+    return lines[1:] if size > TAIL_BYTES else lines
+
+
+def _read(prefix: Path) -> Launch:
+    try:
+        end = read_json(prefix.with_name(f"{prefix.name}.end"))
+        times = float(end["started"]), float(end["ended"])
+        return Launch(prefix, int(end["exit"]), str(end["cause"]), bool(end["requeued"]), *times)
+    except (MsbatchError, KeyError, TypeError, ValueError):
+        return Launch(prefix, started=_mtime(prefix.with_name(f"{prefix.name}.start")))
+
+
+def _mtime(path: Path) -> float:
+    with suppress(OSError):
+        return path.stat().st_mtime
+    return 0.0
+
+
+def _of_an_earlier_start(line: str, started: float) -> bool:
+    """Say whether Slurm speaks of a start before this one: logs are appended to."""
+    match = CANCELLED_AT.search(line)
+    with suppress(ValueError):
+        return match is not None and datetime.fromisoformat(match[1]).timestamp() < started - 1
+    return False

@@ -1,0 +1,204 @@
+"""How a run stands: what its files say, and what only Slurm can know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from msbatch.cluster import slurm
+from msbatch.cluster.launches import LaunchFolder
+from msbatch.cluster.ledger import Submission, read_ledger
+from msbatch.cluster.reasons import Evidence, Reason, explain
+from msbatch.cluster.slurm import Queued
+from msbatch.cluster.status import ReducerStatus, RunStatus, TaskStatus, task_status
+from msbatch.layout import RunDir
+from msbatch.plan import Task
+from msbatch.state import AttemptRecord, read_attempts
+
+PENDING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESV_DEL_HOLD", "SPECIAL_EXIT")
+UNFINISHED = (*PENDING, "RUNNING", "SUSPENDED", "COMPLETING", "CONFIGURING", "RESIZING", "STOPPED")
+REDUCED = {0: "done", 3: "partial"}  # exit codes of a reducer
+
+
+class Answers:
+    """What Slurm says, asked as seldom as possible: how a job ended is asked until it is known."""
+
+    def __init__(self) -> None:
+        self._ended: dict[str, str] = {}
+
+    def queue(self) -> tuple[dict[str, Queued] | None, str]:
+        """Give what Slurm holds, or None and the reason in words."""
+        if not slurm.available():
+            return None, "There is no Slurm on this machine"
+        try:
+            return slurm.queued(), ""
+        except slurm.SlurmError as error:
+            return None, error.problem.rstrip(".")
+
+    def ended(self, numbers: Iterable[str]) -> dict[str, str]:
+        """Give accounting's state of jobs and elements; nothing where there is no accounting."""
+        unknown = {number.partition("_")[0] for number in numbers if number not in self._ended}
+        found = slurm.accounted(sorted(unknown))
+        self._ended |= {number: job.state for number, job in found.items() if job.state not in UNFINISHED}
+        return self._ended
+
+
+def survey(run: RunDir, tasks: Sequence[Task], answers: Answers | None = None) -> RunStatus:
+    """Find out how a run stands.
+
+    Parameters
+    ----------
+    run : RunDir
+        The run.
+    tasks : sequence of Task
+        The tasks to look at.
+    answers : Answers, optional
+        To be given again by whoever looks again and again.
+    """
+    return _Survey(run, answers or Answers()).look(tasks)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where the newest start of a task, or of a reducer, is recorded."""
+
+    folder: LaunchFolder
+    number: str
+    attempt: AttemptRecord | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the launcher wrote down that it ended for good."""
+        launch = self.folder.last(self.number)
+        return launch is not None and launch.ended > 0 and not launch.requeued
+
+    def told(self, status: TaskStatus) -> str:
+        """Give the task's own reason, if it is of this start and not of an earlier one."""
+        launch = self.folder.last(self.number)
+        if status.phase != "failed" or launch is None or self.attempt is None:
+            return ""
+        return status.reason if launch.is_of(self.attempt.launch) and self.attempt.number == status.attempt else ""
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """A task that ended without predictions, and where to look for the reason."""
+
+    status: TaskStatus
+    place: _Place
+    told: str
+
+    def judge(self, states: dict[str, str]) -> TaskStatus:
+        evidence = self.place.folder.evidence(self.place.number, self.told, states.get(self.place.number, ""))
+        return replace(_failed(self.status, explain(evidence)), job=self.place.number)
+
+
+class _Survey:
+    """One look at a run: at the ledger, then Slurm's queue, then the files, so that nothing slips through between."""
+
+    def __init__(self, run: RunDir, answers: Answers) -> None:
+        self._run = run
+        self._answers = answers
+        self._ledger = read_ledger(run)
+        self._folders: dict[Path, LaunchFolder] = {}
+        on_cluster = any(run.jobs.glob("*/launch.conf"))
+        held, self._note = answers.queue() if on_cluster else ({}, "")
+        self._held, self._answered = held or {}, held is not None
+        self._newest: dict[int, tuple[Submission, str]] = {}
+        self._queued: dict[int, str] = {}
+        for entry in self._ledger:
+            for number, task in entry.elements.items():
+                self._newest[task] = entry, number
+                if number in self._held:
+                    self._queued[task] = number
+
+    def look(self, tasks: Sequence[Task]) -> RunStatus:
+        looks = [self._look(task) for task in tasks]
+        reducer = self._reducer()
+        places = [look.place for look in looks if isinstance(look, _Ended)] + ([reducer] if reducer else [])
+        lost = [place.number for place in places if place.number not in self._held]
+        states = self._answers.ended(lost) if lost and self._answered else {}
+        return RunStatus(
+            tasks=[look.judge(states) if isinstance(look, _Ended) else look for look in looks],
+            reducer=self._reduction(reducer, states) if reducer else None,
+            note=self._note,
+            unsettled=[entry.name for entry in self._ledger if entry.open],
+        )
+
+    def _look(self, task: Task) -> TaskStatus | _Ended:
+        status = task_status(self._run, task)
+        if status.phase == "done":
+            return status
+        number = self._queued.get(task.index, "")
+        if number and status.phase != "failed":
+            return _held(status, number, self._held[number])
+        place = self._place(task)
+        if place is None:
+            return _failed(status, explain(Evidence(told=status.reason))) if status.phase == "failed" else status
+        told = place.told(status)
+        queued = self._held.get(number or place.number)
+        if queued is not None and not (told and _phase(queued) == "running"):
+            return _held(status, number or place.number, queued)
+        if told or place.ended or self._answered:
+            return _Ended(status, place, told)
+        return replace(status, phase="waiting", reason="") if status.phase == "failed" else status
+
+    def _place(self, task: Task) -> _Place | None:
+        """Find a task's newest start under Slurm; None where it was never submitted, or runs on this machine."""
+        entry, number = self._newest.get(task.index, (None, ""))
+        attempts = read_attempts(self._run.task(task.backbone, task.fold))
+        last = attempts[-1] if attempts else None
+        if entry is not None:
+            folder = self._folder(entry.folder)
+            if last is None or last.time <= folder.submitted or _folder_name(last) == entry.folder.name:
+                return _Place(folder, number, last)
+        if last is None or last.launch is None:
+            return None
+        by_hand = self._folder(self._run.jobs / _folder_name(last))  # somebody called sbatch without msbatch
+        return _Place(by_hand, Path(last.launch).name.rpartition(".")[0], last)
+
+    def _folder(self, root: Path) -> LaunchFolder:
+        return self._folders.setdefault(root, LaunchFolder(root))
+
+    def _reducer(self) -> _Place | None:
+        entries = [entry for entry in self._ledger if entry.kind == "reduce" and entry.job]
+        return _Place(self._folder(entries[-1].folder), str(entries[-1].job)) if entries else None
+
+    def _reduction(self, place: _Place, states: dict[str, str]) -> ReducerStatus:
+        number = place.number
+        if number in self._held:
+            queued = self._held[number]
+            return ReducerStatus(number, _phase(queued), queued.reason if _phase(queued) == "queued" else "")
+        launch = place.folder.last(number)
+        if launch is not None and launch.exit_code in REDUCED:
+            return ReducerStatus(number, REDUCED[launch.exit_code])
+        if not place.ended and not self._answered:
+            return ReducerStatus(number, "unknown")
+        return ReducerStatus(number, "failed", explain(place.folder.evidence(number, "", states.get(number, ""))).said)
+
+
+def _folder_name(attempt: AttemptRecord) -> str:
+    return Path(attempt.launch).parent.parent.name if attempt.launch else ""
+
+
+def _phase(queued: Queued) -> str:
+    return "queued" if queued.state in PENDING else "running"
+
+
+def _held(status: TaskStatus, number: str, queued: Queued) -> TaskStatus:
+    if _phase(queued) == "queued":
+        return replace(status, phase="queued", job=number, reason=queued.reason, silent_s=None)
+    return replace(status, phase="running", job=number, reason="", silent_s=None, left=queued.left, node=queued.node)
+
+
+def _failed(status: TaskStatus, reason: Reason) -> TaskStatus:
+    return replace(
+        status,
+        phase="failed",
+        silent_s=None,
+        category=reason.category,
+        reason=reason.said,
+        hint=reason.hint,
+        options=reason.options,
+    )
