@@ -34,7 +34,7 @@ def plan(as_json: bool, **given: Any) -> None:
     if as_json:
         click.echo(json.dumps({"run": str(run.root), **drawn.model_dump(mode="json")}, indent=2))
     else:
-        show_plan(run, drawn)
+        show_plan(run, drawn, most=len(drawn.folds))
 
 
 @click.command()
@@ -94,12 +94,15 @@ def draw(given: dict[str, Any]) -> Plan:
     return draw_plan(settings.paths.store, settings)
 
 
-def show_plan(run: RunDir | None, plan: Plan) -> None:
-    """Print the folds, and the numbers of the tasks."""
+def show_plan(run: RunDir | None, plan: Plan, most: int = 40) -> None:
+    """Print the folds, unless there are too many to look at, and the numbers of the tasks."""
     from msbatch.cli.tables import plan_table
     from msbatch.terminal import make_console
 
-    make_console().print(plan_table(plan))
+    if len(plan.folds) <= most:
+        make_console().print(plan_table(plan))
+    else:
+        click.echo(f"{len(plan.folds)} folds: msbatch plan lists them")
     for backbone in plan.backbones:
         indices = [task.index for task in plan.tasks if task.backbone == backbone]
         click.echo(f"{backbone}: tasks {indices[0]} to {indices[-1]}")

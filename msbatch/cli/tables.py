@@ -47,12 +47,17 @@ def order_lines(order: Order, tasks: Sequence[Task]) -> list[str]:
     gpus = compute.processes if compute.device == "cuda" else 0
     hours = len(tasks) * site.time_min / 60
     cost = f"{hours * gpus:.0f} GPU hours" if gpus else f"{hours * cores * compute.nodes:.0f} core hours"
-    nodes = f"{compute.nodes} node{'s' if compute.nodes > 1 else ''}, on each {cores} cores and {site.mem_gb:g} GB"
+    nodes = f"{compute.nodes} nodes with" if compute.nodes > 1 else ""
+    each = " ".join([nodes, f"{_count(cores, 'core')}, {site.mem_gb:g} GB, {_count(gpus, 'GPU')}"]).strip()
     return [
-        f"{len(tasks)} tasks of {len(order.plan.tasks)}: {', '.join(backbones)}",
-        f"each: {nodes}, {gpus or 'no'} GPU{'s' if gpus > 1 else ''}, at most {clock(site.time_min * 60)}",
-        f"at the time limit: {cost}; {min(len(tasks), site.array_parallelism)} tasks at once",
+        f"{_count(len(tasks), 'task')} of {len(order.plan.tasks)}: {', '.join(backbones)}",
+        f"each: {each}, at most {clock(site.time_min * 60)}",
+        f"at the time limit: {cost}; {_count(min(len(tasks), site.array_parallelism), 'task')} at once",
     ]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
 
 
 def _classes(counts: Mapping[str, Any], names: list[str]) -> str:
