@@ -78,7 +78,7 @@ unpacked() {
 # What the task may see of this node, and nothing else.
 container_options() {
     local path
-    options=(exec --cleanenv --contain --no-home --pwd / --bind "$private:/tmp" --bind /dev/shm --bind "$RUN" --bind "$CODE:$CODE:ro")
+    options=(exec --cleanenv --contain --no-home --pwd / --bind "$private:/tmp" --bind "$RUN" --bind "$CODE:$CODE:ro")
     for path in "$STORE" "$WEIGHTS"; do
         [ ! -e "$path" ] || options+=(--bind "$path:$path:ro")
     done

@@ -76,6 +76,7 @@ def test_the_light_commands_work(installed: Run, study: Path) -> None:
         ("pack", "images", "--table", "cohort.csv", "-o", "cohort.h5", "--workers", "2"),
         ("inspect", "--json", "--montage", "montage.png"),
         ("plan", "--backbones", "swin"),
+        ("submit", "--backbones", "swin", "--no-pretrained", "--runtime", "none", "--dry-run"),
         ("status",),
         ("reduce", "--allow-partial"),
     ]

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from msbatch.cluster import slurm
-from msbatch.cluster.ledger import Submission, live, read_ledger
+from msbatch.cluster.ledger import Submission
 from msbatch.cluster.sbatch import settle
 from msbatch.cluster.status import is_done
-from msbatch.cluster.submit import LOCK_WAIT_S, Order, submit_all
+from msbatch.cluster.submit import LOCK_WAIT_S, Order, held, submit_all
 from msbatch.errors import MsbatchError
 from msbatch.files import make_dir
 from msbatch.layout import RunDir, TaskDir
@@ -48,10 +47,10 @@ def rerun(order: Order, tasks: Sequence[Task], fresh: bool) -> list[Submission]:
 
 
 def _refuse_live(run: RunDir, tasks: Sequence[Task]) -> None:
-    held = live(read_ledger(run), slurm.queued())
+    busy = held(run, tasks)
     for task in tasks:
-        if task.index in held:
-            number = held[task.index]
+        if task.index in busy:
+            number = busy[task.index]
             raise MsbatchError(
                 f"{task.backbone} fold {task.fold:02d} is still queued or running, as {number}.",
                 f"Wait for it, or stop it first with: scancel {number}",

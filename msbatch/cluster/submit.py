@@ -17,10 +17,12 @@ from msbatch.cluster.sbatch import Sbatch, settle
 from msbatch.cluster.sites import launch_conf, reducer_parameters, task_parameters
 from msbatch.cluster.status import is_done
 from msbatch.config import ClusterSettings
+from msbatch.errors import MsbatchError
 from msbatch.files import make_dir, write_text
 from msbatch.layout import RunDir
 from msbatch.lock import run_lock
 from msbatch.plan import Plan, Task
+from msbatch.state import read_attempts
 
 LOCK_WAIT_S = 60
 
@@ -55,6 +57,21 @@ class Order:
         return self.run.root.resolve()
 
 
+def held(run: RunDir, tasks: Sequence[Task]) -> dict[int, str]:
+    """Give the tasks that Slurm holds, each with Slurm's number of it; those that people submitted by hand as well.
+
+    Raises
+    ------
+    SlurmError
+        If Slurm does not answer.
+    """
+    queue = slurm.queued()
+    newest = {task.index: read_attempts(run.task(task.backbone, task.fold))[-1:] for task in tasks}
+    started = {index: Path(record.job).name for index, found in newest.items() for record in found if record.job}
+    by_hand = {index: number for index, number in started.items() if number in queue}
+    return {**by_hand, **live(read_ledger(run), queue)}
+
+
 def waiting(run: RunDir, tasks: Sequence[Task]) -> list[Task]:
     """Give the tasks that are neither done nor in Slurm's queue.
 
@@ -63,8 +80,8 @@ def waiting(run: RunDir, tasks: Sequence[Task]) -> list[Task]:
     SlurmError
         If Slurm does not answer.
     """
-    held = live(read_ledger(run), slurm.queued())
-    return [task for task in tasks if not is_done(run, task) and task.index not in held]
+    busy = held(run, tasks)
+    return [task for task in tasks if not is_done(run, task) and task.index not in busy]
 
 
 def submit(order: Order, tasks: Sequence[Task]) -> list[Submission]:
@@ -96,15 +113,22 @@ def submit(order: Order, tasks: Sequence[Task]) -> list[Submission]:
 def submit_all(order: Order, tasks: Sequence[Task]) -> list[Submission]:
     """Submit exactly these tasks and a reducer; the caller holds the run's lock."""
     digest = freeze_code(order.run)
-    arrays = [_submit(order, digest, "fold", chunk) for chunk in _chunks(tasks, slurm.max_array_size())]
-    return [*arrays, submit_reducer(order, digest)]
+    made: list[Submission] = []
+    try:
+        for chunk in _chunks(tasks, slurm.max_array_size()):
+            made.append(_submit(order, digest, "fold", chunk))  # noqa: PERF401  # what Slurm took is kept
+    except MsbatchError:
+        if made:  # a limit on jobs, say: what is queued is reduced all the same
+            submit_reducer(order, digest)
+        raise
+    return [*made, submit_reducer(order, digest)]
 
 
 def submit_reducer(order: Order, digest: str) -> Submission:
     """Submit a reducer behind every array of the run that Slurm still holds."""
-    held = slurm.queued()
+    queue = slurm.queued()
     ledger = read_ledger(order.run)
-    jobs = [entry.job for entry in ledger if entry.kind == "fold" and entry.job and live([entry], held)]
+    jobs = [entry.job for entry in ledger if entry.kind == "fold" and entry.job and live([entry], queue)]
     behind = {"dependency": f"afterany:{':'.join(jobs)}"} if jobs else {}
     return _submit(order, digest, "reduce", (), behind)
 

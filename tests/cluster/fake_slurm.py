@@ -30,6 +30,8 @@ if name == "sbatch":
     inside = sorted(key for key in os.environ if key.startswith("SLURM_") and key != "SLURM_CONF")
     if mood == "refuses":
         sys.exit("sbatch: error: invalid partition specified: gpuu\\nsbatch: error: Invalid partition name specified")
+    if mood.startswith("takes ") and "--array=" in text and len(queue) >= int(mood.split()[1]):
+        sys.exit("sbatch: error: AssocMaxSubmitJobLimit\\nsbatch: error: Batch job submission failed")
     if mood == "drops":
         sys.exit("sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)")
     number = 100 + len(queue)
@@ -70,7 +72,8 @@ class FakeSlurm:
     """A Slurm that takes jobs and runs none.
 
     Its mood: ``fine``; ``refuses`` sbatch; ``mumbles``: takes a job, but tells sbatch that it timed out;
-    ``drops``: tells sbatch that it cannot be reached; ``deaf``: answers nobody.
+    ``drops``: tells sbatch that it cannot be reached; ``deaf``: answers nobody;
+    ``takes 1``: refuses a second array.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -20,6 +20,7 @@ from msbatch.config import ClusterSettings
 from msbatch.errors import MsbatchError
 from msbatch.layout import RunDir
 from msbatch.plan import Task, load_plan
+from msbatch.state import Attempt
 
 __all__ = ["fake_slurm"]
 
@@ -203,6 +204,26 @@ def test_a_live_task_is_not_run_again(order: Order, fake_slurm: FakeSlurm) -> No
         rerun(order, [order.plan.tasks[2]], fresh=False)
     fake_slurm.end_all()
     assert rerun(order, [order.plan.tasks[2]], fresh=False)[0].tasks == (2,)
+
+
+def test_a_task_that_somebody_submitted_by_hand_is_not_submitted_again(order: Order, fake_slurm: FakeSlurm) -> None:
+    submit(order, order.plan.tasks[5:6])
+    ledger = order.run.submissions
+    ledger.unlink()
+    task = order.plan.tasks[7]
+    Attempt.claim(order.run.task(task.backbone, task.fold), f"{order.run.jobs}/by-hand/launches/100.0")
+    array, _ = submit(order, order.plan.tasks[5:])
+    assert array.tasks == (5, 6, 8, 9, 10, 11)
+    assert fake_slurm.jobs()[-1]["wish"]["dependency"] == f"afterany:{array.job}"
+
+
+def test_what_was_queued_before_a_limit_was_reached_is_reduced(order: Order, fake_slurm: FakeSlurm) -> None:
+    fake_slurm.set(max_array_size="4", mood="takes 1")
+    with pytest.raises(MsbatchError, match="AssocMaxSubmitJobLimit"):
+        submit(order, order.plan.tasks)
+    assert [job["tasks"] for job in fake_slurm.jobs()] == [4, 1]
+    fake_slurm.set(mood="fine")
+    assert [len(entry.tasks) for entry in arrays(submit(order, order.plan.tasks))] == [4, 3]
 
 
 def test_a_fresh_rerun_sets_the_checkpoints_aside(order: Order, fake_slurm: FakeSlurm) -> None:
