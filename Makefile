@@ -1,28 +1,44 @@
-# Everything a newcomer runs: make demo, make test.
+# Everything a newcomer runs: make demo, make test; and on a machine that may be changed, as root: make cluster-up cluster-test.
 
 PYTHON ?= python3.11
+CLUSTER ?= /tmp/msbatch-cluster
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint lock clean
+.PHONY: demo test lint lock clean cluster-up cluster-test cluster-down
 
 demo: $(VENV)/.installed
 	$(BIN)/msbatch demo
 
 test: lint
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile -m "not cluster"
+
+# A real Slurm and Apptainer on this machine, as root: see tests/cluster/README.md.
+cluster-up: $(VENV)/.installed
+	tests/cluster/up $(CLUSTER)
+
+cluster-test: $(VENV)/.installed
+	MSBATCH_CLUSTER=$(CLUSTER) $(BIN)/pytest -m cluster tests/cluster/real
+
+cluster-down:
+	tests/cluster/down $(CLUSTER)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The locked environment, and the wheels of the plain install, so that the tests of the wheel need no network.
-$(VENV)/.installed: requirements.lock requirements-light.lock pyproject.toml
+$(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --disable-pip-version-check --require-hashes -r requirements.lock
+
+# Every wheel is fetched once: for this environment, for the tests of the plain install, and for the container image.
+.wheels/.fetched: requirements.lock | $(BIN)/pip
+	$(BIN)/pip download --disable-pip-version-check --quiet --require-hashes -r requirements.lock -d .wheels
+	touch $@
+
+$(VENV)/.installed: .wheels/.fetched pyproject.toml
+	$(BIN)/pip install --disable-pip-version-check --no-index --find-links .wheels --require-hashes -r requirements.lock
 	$(BIN)/pip install --disable-pip-version-check --no-deps --no-build-isolation -e .
-	$(BIN)/pip download --disable-pip-version-check --quiet --require-hashes -r requirements-light.lock -d .wheels
 	touch $@
 
 # torch 2.10 is the last that is built for CUDA 12, which the drivers of most clusters accept.

@@ -22,6 +22,7 @@ COMMANDS = {
     "reduce": "outcome",
     "tensorboard": "outcome",
     "weights": "weights",
+    "container": "container",
 }
 
 HELP = """Leave-one-patient-out transfer learning on blood-cell images.
