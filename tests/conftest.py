@@ -1,10 +1,13 @@
-"""A small synthetic cohort, drawn and packed once, for tests of whole commands."""
+"""A small synthetic cohort, drawn and packed once, and a way to give commands, for tests of whole commands."""
 
 import signal
+import sys
 from pathlib import Path
 
 import pytest
+from commands import Run
 
+from msbatch.cli import main
 from msbatch.cohort.pack import PackOptions, pack
 from msbatch.cohort.synth import draw_cohort
 
@@ -19,3 +22,18 @@ def cohort_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table = draw_cohort(folder, patients=4, cells=6, seed=2)
     pack(folder / "images", table, folder / "cohort.h5", PackOptions(size_px=48))
     return folder
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Give a command as a person types it; get its exit code and what it printed on both streams."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["msbatch", *arguments])
+        with pytest.raises(SystemExit) as end:
+            main()
+        out, error = capsys.readouterr()
+        assert "Traceback" not in error
+        return int(end.value.code or 0), out, error
+
+    return run

@@ -20,6 +20,10 @@ COMMAND = """#!/bin/bash
 me=$(basename "$0")
 echo "$me $*" >> {folder}/calls
 if [ -f {folder}/$me.refuses ]; then cat {folder}/$me.refuses >&2; exit 1; fi
+while [ $# -gt 0 ]; do
+    if [ "$1" = --name ]; then cat "{folder}/named.$2" 2>/dev/null; exit 0; fi
+    shift
+done
 cat {folder}/$me.answer 2>/dev/null || true
 """
 COMMANDS = ("sbatch", "squeue", "sacct", "scancel", "scontrol")
@@ -44,6 +48,10 @@ class SlurmAnswers:
             array, _, index = number.partition("_")
             rows.append("|".join([array, index or "N/A", number, *rest]))
         (self.folder / "squeue.answer").write_text("".join(f"{row}\n" for row in rows))
+
+    def names(self, name: str, number: str) -> None:
+        """Let Slurm know a job by its name."""
+        (self.folder / f"named.{name}").write_text(f"{number}\n")
 
     def accounts(self, *lines: str) -> None:
         """Let accounting give these jobs, each as ``number|state|exit code``."""

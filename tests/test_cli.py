@@ -10,12 +10,11 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from commands import Run
 
-from msbatch.cli import main
 from msbatch.config import load_settings
 from msbatch.layout import list_runs
 from msbatch.plan import load_plan
@@ -32,21 +31,6 @@ batch_size = 8
 pretrained = false
 """
 
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["msbatch", *arguments])
-        with pytest.raises(SystemExit) as end:
-            main()
-        out, error = capsys.readouterr()
-        assert "Traceback" not in error
-        return int(end.value.code or 0), out, error
-
-    return run
-
 
 @pytest.fixture
 def study(tmp_path: Path, cohort_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -59,13 +43,37 @@ def study(tmp_path: Path, cohort_folder: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_help_names_every_command_and_every_exit_code(cli: Run) -> None:
     code, out, _ = cli("--help")
     assert code == 0
-    for word in ("pack", "plan", "submit", "status", "reduce", "tensorboard", "weights", "130", "_MSBATCH_COMPLETE"):
+    for word in (
+        "pack",
+        "plan",
+        "submit",
+        "status",
+        "logs",
+        "cancel",
+        "reduce",
+        "tensorboard",
+        "weights",
+        "130",
+        "_MSBATCH_COMPLETE",
+    ):
         assert word in out
 
 
 @pytest.mark.parametrize(
     "command",
-    [["demo"], ["init"], ["pack"], ["inspect"], ["plan"], ["submit"], ["status"], ["reduce"], ["tensorboard"]]
+    [
+        ["demo"],
+        ["init"],
+        ["pack"],
+        ["inspect"],
+        ["plan"],
+        ["submit"],
+        ["status"],
+        ["logs"],
+        ["cancel"],
+        ["reduce"],
+        ["tensorboard"],
+    ]
     + [["weights", verb] for verb in ("get", "list", "check")],
 )
 def test_every_command_explains_itself_with_an_example(cli: Run, command: list[str]) -> None:

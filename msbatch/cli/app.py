@@ -19,6 +19,8 @@ COMMANDS = {
     "submit": "submit",
     "rerun": "submit",
     "status": "outcome",
+    "logs": "cluster",
+    "cancel": "cluster",
     "reduce": "outcome",
     "tensorboard": "outcome",
     "weights": "weights",

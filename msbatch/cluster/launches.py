@@ -68,10 +68,14 @@ class LaunchFolder:
             return (self.root / "launch.conf").stat().st_mtime
         return 0.0
 
+    @property
+    def numbers(self) -> set[str]:
+        """Slurm's numbers of the jobs and elements that started."""
+        return set(self._restarts)
+
     def logs(self, number: str) -> list[Path]:
-        """Give the logs of a job or element that exist: what its launcher said, then what Slurm said."""
-        paths = [self.root / f"{number}_0_log.{kind}" for kind in ("out", "err")]
-        return [path for path in paths if path.is_file()]
+        """Give the logs of a job or element: what its launcher said, then what Slurm said; they need not exist."""
+        return [self.root / f"{number}_0_log.{kind}" for kind in ("out", "err")]
 
     def last(self, number: str) -> Launch | None:
         """Give the newest start of a job or element."""
@@ -123,7 +127,7 @@ class LaunchFolder:
         return int(match[1]) / unit if match else None
 
     def _words(self, number: str, started: float) -> str:
-        lines = [line for path in self.logs(number) for line in tail(path)]
+        lines = [line for path in self.logs(number) if path.is_file() for line in tail(path)]
         return "\n".join(line for line in lines if not _of_an_earlier_start(line, started))
 
 
