@@ -19,7 +19,9 @@ from msbatch.state import Attempt
 COMMAND = """#!/bin/bash
 me=$(basename "$0")
 echo "$me $*" >> {folder}/calls
-if [ -f {folder}/$me.refuses ]; then cat {folder}/$me.refuses >&2; exit 1; fi
+for words in {folder}/$me.refuses {folder}/$me$1.refuses; do
+    if [ -f "$words" ]; then cat "$words" >&2; exit 1; fi
+done
 while [ $# -gt 0 ]; do
     if [ "$1" = --name ]; then cat "{folder}/named.$2" 2>/dev/null; exit 0; fi
     shift
@@ -58,7 +60,7 @@ class SlurmAnswers:
         (self.folder / "sacct.answer").write_text("".join(f"{line}\n" for line in lines))
 
     def refuses(self, name: str, words: str) -> None:
-        """Let a command fail with these words."""
+        """Let a command, such as squeue or sbatch--test-only, fail with these words."""
         (self.folder / f"{name}.refuses").write_text(words)
 
     def calls(self, name: str) -> list[str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from commands import Run
 
+from msbatch.cli.app import COMMANDS
 from msbatch.config import load_settings
 from msbatch.layout import list_runs
 from msbatch.plan import load_plan
@@ -43,39 +44,15 @@ def study(tmp_path: Path, cohort_folder: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_help_names_every_command_and_every_exit_code(cli: Run) -> None:
     code, out, _ = cli("--help")
     assert code == 0
-    for word in (
-        "pack",
-        "plan",
-        "submit",
-        "status",
-        "logs",
-        "cancel",
-        "reduce",
-        "tensorboard",
-        "weights",
-        "130",
-        "_MSBATCH_COMPLETE",
-    ):
+    for word in (*COMMANDS, "130", "_MSBATCH_COMPLETE"):
         assert word in out
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        ["demo"],
-        ["init"],
-        ["pack"],
-        ["inspect"],
-        ["plan"],
-        ["submit"],
-        ["status"],
-        ["logs"],
-        ["cancel"],
-        ["reduce"],
-        ["tensorboard"],
-    ]
-    + [["weights", verb] for verb in ("get", "list", "check")],
-)
+GROUPS = {"weights": ("get", "list", "check"), "container": ("build", "check")}
+PLAIN = [[name] for name in COMMANDS if name not in GROUPS]
+
+
+@pytest.mark.parametrize("command", PLAIN + [[name, verb] for name, verbs in GROUPS.items() for verb in verbs])
 def test_every_command_explains_itself_with_an_example(cli: Run, command: list[str]) -> None:
     code, out, _ = cli(*command, "-h")
     assert code == 0

@@ -25,6 +25,7 @@ COMMANDS = {
     "tensorboard": "outcome",
     "weights": "weights",
     "container": "container",
+    "doctor": "cluster",
 }
 
 HELP = """Leave-one-patient-out transfer learning on blood-cell images.

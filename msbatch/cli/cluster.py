@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from msbatch.cli.options import run_argument
+from msbatch.cli.options import as_json, cluster_options, cluster_values, run_argument
 from msbatch.errors import MsbatchError
 
 if TYPE_CHECKING:
     from msbatch.cluster.cancel import Held
+    from msbatch.cluster.doctor import Check
     from msbatch.cluster.status import TaskStatus
     from msbatch.plan import Plan, Task
 
@@ -82,6 +85,32 @@ def cancel(run: Path | None, yes: bool) -> None:
     click.echo(f"Go on with: msbatch rerun {found.root} --failed")
 
 
+@click.command()
+@cluster_options
+@as_json
+def doctor(as_json: bool, **given: Any) -> int:
+    """Check whether a study can be submitted from here: every line ok, or what to do.
+
+    Exit code 1 says that something stops a submission.
+
+    \b
+    Example:
+      msbatch doctor
+    """
+    from msbatch.cluster.doctor import examine
+    from msbatch.config import load_settings
+    from msbatch.layout import SETTINGS
+
+    checks = []
+    for check in examine(load_settings(SETTINGS, {"cluster": cluster_values(given)})):
+        checks.append(check)
+        if not as_json:
+            _show_check(check)
+    if as_json:
+        click.echo(json.dumps([asdict(check) for check in checks], indent=2))
+    return int(any(check.blocks and not check.ok for check in checks))
+
+
 def _task(plan: Plan, fold: int, backbone: str | None) -> Task:
     from msbatch.cli.study import check_folds
     from msbatch.config import full_name
@@ -117,3 +146,10 @@ def _counted(jobs: Held) -> str:
     parts = [f"{' and '.join(tasks)} task{'s' if jobs.running + jobs.queued > 1 else ''}"] if tasks else []
     parts += [f"{jobs.reducers} reducer{'s' if jobs.reducers > 1 else ''}"] if jobs.reducers else []
     return " and ".join(parts)
+
+
+def _show_check(check: Check) -> None:
+    mark, colour = ("ok", "green") if check.ok else (("FAIL", "red") if check.blocks else ("note", "yellow"))
+    click.echo(f"{click.style(f'{mark:<5}', fg=colour)} {check.name:<14} {check.said}")
+    if check.hint:
+        click.echo(f"{'':<20} -> {check.hint}")
