@@ -76,7 +76,7 @@ def test_the_tables_are_those_of_one_machine_byte_for_byte(cluster: Cluster, fin
     folder = cluster.new_folder("local")
     for name in ("cohort.h5", "msbatch.toml"):
         cluster.run("cp", finished.folder / name, folder)
-    submit(cluster, folder, *TWO, "--local")
+    cluster.run("msbatch", "submit", *TWO, "--local", cwd=folder, timeout=900)
     found = tables(finished.run)
     assert set(found) >= {"folds.csv", "cells.csv", "patients.csv"}
     assert found == tables(newest_run(folder))
