@@ -198,10 +198,14 @@ def _reducer(root: Path, reducer: ReducerStatus) -> Text:
         "running": "running",
         "done": f"done: the tables are in {root / 'results'}",
         "partial": f"done, but folds were missing: the tables in {root / 'results'} are partial",
-        "failed": f"failed: {reducer.reason}; reduce here with: msbatch reduce {root}",
+        "failed": f"{_ended_badly(reducer.reason)}; reduce here with: msbatch reduce {root}",
     }
     style = "red" if reducer.phase == "failed" else ""
     return Text(f"reducer (job {reducer.job}): {said.get(reducer.phase, 'Slurm knows whether it runs')}", style=style)
+
+
+def _ended_badly(reason: str) -> str:
+    return reason if CANCELLED in reason else f"failed: {reason}"
 
 
 def _notes(root: Path, status: RunStatus) -> list[str]:

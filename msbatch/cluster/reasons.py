@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from signal import Signals
 
 MEMORY = "out of memory"
 GPU_MEMORY = "out of GPU memory"
@@ -18,6 +19,7 @@ NODE = "node lost"
 CANCELLED = "cancelled"
 PREEMPTED = "preempted"
 HUNG = "hung"
+KILLED = "killed"
 STUCK = "no progress"
 OTHER = "error"
 UNKNOWN = "unknown"
@@ -39,7 +41,7 @@ class Evidence:
     exit_code : int or None
         The task's, as the launcher saw it.
     slurm : str
-        State of the job in Slurm's accounting.
+        State of the job in Slurm's accounting, and its exit code with the signal, such as FAILED 0:9.
     log : str
         What Slurm wrote into the job's log.
     began : bool
@@ -122,9 +124,10 @@ RULES = (
     Rule(TIME, "cause", r"time limit", "the time limit{time} came, and it was not requeued"),
     Rule(PREEMPTED, "cause", r"preempted", "another job took its place, and it was not requeued"),
     Rule(OTHER, "cause", r"."),
-    Rule(MEMORY, "exit", r"^137$", "probably out of memory: it was killed (exit code 137)"),
+    Rule(MEMORY, "exit", r"^137\b", "probably out of memory: it was killed (exit code 137)"),
     Rule(UNKNOWN, "exit", r"^0$", "unknown: it ended as if all were well, without predictions"),
     Rule(UNKNOWN, "exit", r".", "unknown: it ended with exit code {0}"),
+    Rule(KILLED, "slurm", r"FAILED 0:9", "its launcher was killed (SIGKILL)"),
     Rule(NODE, "began", r"yes", "probably node lost: its launcher ended without a word"),
     Rule(CANCELLED, "began", r"no", "probably cancelled: Slurm let go of it before it began"),
 )
@@ -157,19 +160,25 @@ def explain(evidence: Evidence) -> Reason:
 
 def _trace(evidence: Evidence, name: str) -> str:
     if name == "exit":
-        return "" if evidence.exit_code is None else str(evidence.exit_code)
+        return "" if evidence.exit_code is None else _exit(evidence.exit_code)
     if name == "began":
         return "yes" if evidence.began else "no"
     return str(getattr(evidence, name))
 
 
+def _exit(code: int) -> str:
+    """Write an exit code, with the signal that it stands for."""
+    names = {signal.value: signal.name for signal in Signals}
+    return f"{code} ({names[code - 128]})" if code - 128 in names else str(code)
+
+
 def _of(amount: float | None, unit: str) -> str:
-    return "" if amount is None else f" of {amount:g} {unit}"
+    return "" if amount is None else f" of {round(amount, 2):g} {unit}"
 
 
 def _options(category: str, evidence: Evidence) -> str:
     if category == MEMORY and evidence.mem_gb:
-        return f"--mem {2 * evidence.mem_gb:g}"
+        return f"--mem {round(2 * evidence.mem_gb, 2):g}"
     if category == TIME and evidence.time_min:
         return f"--time {2 * evidence.time_min}"
     return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from msbatch.state import AttemptRecord, read_attempts
 
 PENDING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESV_DEL_HOLD", "SPECIAL_EXIT")
 UNFINISHED = (*PENDING, "RUNNING", "SUSPENDED", "COMPLETING", "CONFIGURING", "RESIZING", "STOPPED")
+WAITED = re.compile(r"(\d+)_\[([\d,-]+)(?:%\d+)?\]")
 REDUCED = {0: "done", 3: "partial"}  # exit codes of a reducer
 
 
@@ -37,10 +39,12 @@ class Answers:
             return None, error.problem.rstrip(".")
 
     def ended(self, numbers: Iterable[str]) -> dict[str, str]:
-        """Give accounting's state of jobs and elements; nothing where there is no accounting."""
+        """Give accounting's state and exit code of jobs and elements; nothing where there is no accounting."""
         unknown = {number.partition("_")[0] for number in numbers if number not in self._ended}
         found = slurm.accounted(sorted(unknown))
-        self._ended |= {number: job.state for number, job in found.items() if job.state not in UNFINISHED}
+        for row, job in found.items():
+            if job.state not in UNFINISHED:
+                self._ended |= dict.fromkeys(_elements(row), f"{job.state} {job.exit_code}")
         return self._ended
 
 
@@ -176,6 +180,15 @@ class _Survey:
         if not place.ended and not self._answered:
             return ReducerStatus(number, "unknown")
         return ReducerStatus(number, "failed", explain(place.folder.evidence(number, "", states.get(number, ""))).said)
+
+
+def _elements(row: str) -> list[str]:
+    """Give the numbers that a row of accounting speaks of; elements that never began share one, as in 12_[3,5-7%2]."""
+    match = WAITED.fullmatch(row)
+    if match is None:
+        return [row]
+    spans = [span.partition("-") for span in match[2].split(",")]
+    return [f"{match[1]}_{index}" for first, _, last in spans for index in range(int(first), int(last or first) + 1)]
 
 
 def _folder_name(attempt: AttemptRecord) -> str:

@@ -49,7 +49,7 @@ def test_a_tasks_own_words_are_passed_on(told: str, category: str) -> None:
         (Evidence(slurm="PREEMPTED", cause="terminated"), "preempted", "another job"),
         (Evidence(log=f"{LOST} DUE TO PREEMPTION ***"), "preempted", "another job"),
         (Evidence(cause="preempted, and Slurm did not requeue it", exit_code=75), "preempted", "not requeued"),
-        (Evidence(slurm="CANCELLED by 1000", cause="terminated", exit_code=75), "cancelled", "cancelled"),
+        (Evidence(slurm="CANCELLED by 1000 0:15", cause="terminated", exit_code=75), "cancelled", "cancelled"),
         (Evidence(cause="terminated", exit_code=75), "cancelled", "cancelled"),
         (Evidence(log=f"{LOST} ***"), "cancelled", "cancelled"),
         (Evidence(began=False), "cancelled", "probably cancelled"),
@@ -58,7 +58,8 @@ def test_a_tasks_own_words_are_passed_on(told: str, category: str) -> None:
         (Evidence(cause="neither apptainer nor singularity is on this node: x"), "no container program", "neither"),
         (Evidence(cause="scratch cannot be written: /local", exit_code=1), "disk full", "/local"),
         (Evidence(exit_code=0), "unknown", "without predictions"),
-        (Evidence(exit_code=135, slurm="FAILED"), "unknown", "exit code 135"),
+        (Evidence(exit_code=135, slurm="FAILED 7:0"), "unknown", "exit code 135 (SIGBUS)"),
+        (Evidence(slurm="FAILED 0:9"), "killed", "its launcher was killed"),
     ],
 )
 def test_a_silent_task_is_explained_by_what_is_left(evidence: Evidence, category: str, said: str) -> None:

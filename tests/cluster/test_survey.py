@@ -203,6 +203,15 @@ def test_the_newest_reducer_is_followed(run: RunDir, plan: Plan, slurm: SlurmAns
     assert reducer(run, plan) == "unknown"
 
 
+def test_elements_that_were_cancelled_before_they_began_share_a_row_of_accounting(
+    run: RunDir, plan: Plan, slurm: SlurmAnswers
+) -> None:
+    submitted(run, range(6), "12")
+    slurm.accounts("12_[0,2-5%3]|CANCELLED by 1000|0:0", "12_1|NODE_FAIL|0:0")
+    reasons = [task.reason for task in survey(run, plan.tasks).tasks]
+    assert reasons == ["cancelled", "its node was lost", *["cancelled"] * 4]
+
+
 def test_accounting_is_asked_once_for_what_is_final(run: RunDir, plan: Plan, slurm: SlurmAnswers) -> None:
     submitted(run, [0, 1], "12")
     slurm.accounts("12_0|NODE_FAIL|0:0", "12_1|RUNNING|0:0")
