@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Make Apptainer available to ordinary users: from the distribution, or on Debian 12 from the packages of sid.
 set -euo pipefail
-
+HERE=$(cd "$(dirname "$0")" && pwd)
 LIBRARY=/usr/lib/x86_64-linux-gnu/apptainer
 OWN_LIBC=$LIBRARY/libc # sid's programs need a newer C library than bookworm's, so they get one of their own
+export DEBIAN_FRONTEND=noninteractive
 
 # Read sid with lists of its own, from the mirror that this machine uses: nothing of the machine is upgraded.
 fetch_from_sid() {
     local mirror keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Codename: $(codename)" | head -n 1)
+    mirror=$(bash "$HERE/mirror.sh")
     mkdir -p lists/partial archives/partial
     echo "deb [signed-by=$keyring] $mirror sid main" >sid.list
     local apt=(apt-get -qq -o Dir::Etc::SourceList="$PWD/sid.list" -o Dir::Etc::SourceParts=/dev/null
@@ -16,8 +17,6 @@ fetch_from_sid() {
     "${apt[@]}" update
     "${apt[@]}" download apptainer libc6 libseccomp2 libsqlite3-0
 }
-
-codename() { . /etc/os-release && echo "$VERSION_CODENAME"; }
 
 install_from_sid() {
     local folder

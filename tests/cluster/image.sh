@@ -2,6 +2,7 @@
 # Build the image of the test cluster, or find the one that was built from the same files: image.sh DIR CHECKOUT.
 # The cache lies outside the checkout, so that another clone on this machine finds it too.
 set -euo pipefail
+HERE=$(cd "$(dirname "$0")" && pwd)
 DIR=$1 CHECKOUT=$2
 CACHE=${MSBATCH_IMAGE_CACHE:-/var/tmp/msbatch-images}
 NAME=${MSBATCH_TEST_USER:-msbatch}
@@ -11,10 +12,9 @@ IMAGE=$CACHE/$KEY.sif
 
 # No registry of images is needed: a plain Debian with Python is the base.
 make_base() {
-    local mirror codename=bookworm fresh=$CACHE/base.tmp.$$
-    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Codename: $codename" | head -n 1)
-    [ -n "$mirror" ] || { echo "image.sh: run apt-get update first" >&2 && exit 1; }
-    debootstrap --variant=minbase --include=ca-certificates,python3,python3-venv $codename "$fresh" "$mirror" \
+    local mirror fresh=$CACHE/base.tmp.$$
+    mirror=$(bash "$HERE/mirror.sh")
+    debootstrap --variant=minbase --include=ca-certificates,python3,python3-venv bookworm "$fresh" "$mirror" \
         >"$CACHE/debootstrap.log" || { tail "$CACHE/debootstrap.log" >&2 && exit 1; }
     rm -rf "$fresh"/dev/* "$fresh"/var/cache/apt/archives/*.deb
     chmod -R a+rX "$fresh"

@@ -9,7 +9,10 @@ PORT=${MSBATCH_CLUSTER_PORT:-17000} # this and the twelve after it
 USER_NAME=${MSBATCH_TEST_USER:-msbatch}
 export SLURM_CONF=$DIR/slurm.conf
 
-fail() { echo "slurm.sh: $1; see the logs in $DIR/log" >&2 && exit 1; }
+fail() {
+    tail -n 5 "$DIR"/log/*.out >&2
+    echo "slurm.sh: $1; see the logs in $DIR/log" >&2 && exit 1
+}
 
 # until_true SECONDS COMMAND...: wait until the command succeeds.
 until_true() {
