@@ -108,11 +108,21 @@ run_payload() {
     exec setsid "$program" --silent "${options[@]}" "$image" python "$@"
 }
 
+# A launcher that was killed could not remove its task's folder on the node: the next one does.
+sweep_scratch() {
+    local folder pid
+    for folder in "$SCRATCH/msbatch-task.$(hostname -s)".*; do
+        pid=${folder#"$SCRATCH/msbatch-task.$(hostname -s)."}
+        [ -O "$folder" ] && [ ! -L "$folder" ] && ! kill -0 "${pid%%.*}" 2>/dev/null && rm -rf "$folder"
+    done
+}
+
 prepare_node() {
     local module
     [ ${#MODULES[@]} = 0 ] || for module in "${MODULES[@]}"; do module load "$module"; done
     mkdir -p "$SCRATCH" 2>/dev/null
-    private=$(mktemp -d "$SCRATCH/msbatch-task.XXXXXX") || refuse "scratch cannot be written: $SCRATCH"
+    sweep_scratch
+    private=$(mktemp -d "$SCRATCH/msbatch-task.$(hostname -s).$$.XXXXXX") || refuse "scratch cannot be written: $SCRATCH"
     [ "$RUNTIME" = none ] && return
     program=$(find_program) || exit 1
     check_image

@@ -194,3 +194,17 @@ def test_scratch_that_cannot_be_written_is_said(node: Node) -> None:
     code, _ = node.run("0")
     assert code == 1
     assert "scratch cannot be written" in node.end()["cause"]
+
+
+def test_what_a_killed_launcher_left_on_the_node_is_removed_by_the_next(node: Node) -> None:
+    process = node.start("stops")
+    wait_until((node.folder / "started").exists, "the task")
+    process.kill()
+    process.wait()
+    left = list((node.folder / "scratch").iterdir())
+    assert len(left) == 1, "this is what the test is about"
+    (node.launches / "7_4.0.stop").touch()
+    node.start("stops", restart=1)
+    wait_until(lambda: not left[0].exists(), "the next launcher's tidying")
+    wait_until(lambda: len(list((node.folder / "scratch").iterdir())) == 1, "its own folder")
+    (node.launches / "7_4.1.stop").touch()
