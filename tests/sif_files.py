@@ -30,6 +30,7 @@ if words[0] == "inspect":
 else:
     print(*words, flush=True)
     print("DEBUG   [U=0,P=1]  cachedImage()  Caching image to /x/blob@sha256:{"ab" * 32}")
+    print("2026/11/24 20:35:13 debug unpacking entry  path=usr/bin/env")
     if os.environ.get("STAND_IN_FAILS"):
         sys.exit("FATAL: " + os.environ["STAND_IN_FAILS"])
     image = pathlib.Path(__file__).parent / "built.sif"

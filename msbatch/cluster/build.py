@@ -16,7 +16,7 @@ from msbatch.files import atomic_path
 from msbatch.layout import data_dir
 
 # The builder names the digest of its base only in its debugging output, which nobody wants to read.
-NOISE = re.compile(r"^(\x1b\[\d+m)?(DEBUG|VERBOSE) ")
+NOISE = re.compile(r"(\x1b\[\d+m)?(DEBUG|VERBOSE) |[\d/]+ [\d:]+ debug ")
 BASE_DIGEST = re.compile(r"Caching image to \S+@(sha256:[0-9a-f]{64})")
 
 # Folders that are empty in every base image: the definition looks there.
