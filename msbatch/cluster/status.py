@@ -73,9 +73,13 @@ class TaskStatus:
     @property
     def mark(self) -> str:
         """One word or two for a table cell."""
+        if self.silent:
+            return "stopped?"
+        step = f"{self.step}/{self.steps}" if self.steps else ""
         if self.phase == "running":
-            step = f"{self.step}/{self.steps}" if self.steps else "starting"
-            return "stopped?" if self.silent else step
+            return step or "starting"
+        if self.phase == "queued" and self.step:
+            return f"queued at {step}"
         return "cancelled" if self.category == "cancelled" else self.phase
 
 

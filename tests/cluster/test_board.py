@@ -25,9 +25,10 @@ def study(patients: int, backbones: Sequence[str] = ("resnet50",)) -> Plan:
 def stands(plan: Plan, *phases: str, reducer: ReducerStatus | None = None, **told: Any) -> RunStatus:
     """Let tasks be in these phases, the rest of them waiting."""
     given = [*phases, *["waiting"] * (len(plan.tasks) - len(phases))]
-    fields = {"attempt": 1, "step": 30, "steps": 120, "best_validation": None, "reason": "", "silent_s": None, **told}
+    fields = {"attempt": 1, "steps": 120, "best_validation": None, "reason": "", "silent_s": None, **told}
     tasks = [
-        TaskStatus(t.index, t.backbone, t.fold, phase, **fields) for t, phase in zip(plan.tasks, given, strict=True)
+        TaskStatus(task.index, task.backbone, task.fold, phase, step=30 * (phase == "running"), **fields)
+        for task, phase in zip(plan.tasks, given, strict=True)
     ]
     return RunStatus(tasks, reducer, "", [])
 

@@ -63,10 +63,12 @@ def test_a_task_is_queued_then_runs_then_is_done(run: RunDir, plan: Plan, slurm:
 
 def test_a_stopped_task_waits_with_its_step(run: RunDir, plan: Plan, slurm: SlurmAnswers) -> None:
     entry = submitted(run, [0], "12")
-    attempted(run, plan.tasks[0], ended(entry, "12", 75, "time limit", requeued=True), phase="waiting", step=40)
+    attempted(
+        run, plan.tasks[0], ended(entry, "12", 75, "time limit", requeued=True), phase="waiting", step=40, steps=90
+    )
     slurm.holds("12|PENDING|BeginTime|4:00:00|")
     status = look(run, plan)
-    assert (status.phase, status.reason, status.step) == ("queued", "BeginTime", 40)
+    assert (status.phase, status.reason, status.mark) == ("queued", "BeginTime", "queued at 40/90")
 
 
 def test_a_task_that_says_it_runs_but_is_gone_failed(run: RunDir, plan: Plan, slurm: SlurmAnswers) -> None:
