@@ -69,6 +69,19 @@ print(importlib.util.find_spec("torch"), msbatch.__file__, script, script.is_fil
     assert script.startswith(str(environment))
 
 
+def test_the_wheel_carries_what_the_container_is_built_from(installed: Run, environment: Path) -> None:
+    shown = """
+from msbatch.cluster.build import definition
+from msbatch.cluster.container import lock_file
+print(definition(), lock_file())
+"""
+    definition, lock = (Path(word) for word in installed("python", "-c", shown).stdout.split())
+    assert definition.is_relative_to(environment)
+    assert definition.read_text() == (CHECKOUT / "containers" / "msbatch.def").read_text()
+    assert lock.read_text() == (CHECKOUT / "requirements.lock").read_text()
+    assert lock.parent == definition.parent  # the builder looks for the lock where it is started
+
+
 def test_the_light_commands_work(installed: Run, study: Path) -> None:
     steps = [
         ("--help",),

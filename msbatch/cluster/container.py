@@ -86,7 +86,9 @@ def check(image: Path, program: str, full: bool = False) -> ImageFacts:
     }
     for name, (theirs, ours) in pairs.items():
         if theirs != ours:
-            raise MsbatchError(f"{image} does not fit: its {name} is {theirs}, here it is {ours}.", f"{BUILD} {image}")
+            base = f" --base python:{here}-slim-bookworm" if name == "Python" else ""
+            hint = f"{BUILD} {image}{base}"
+            raise MsbatchError(f"{image} does not fit: its {name} is {theirs}, here it is {ours}.", hint)
     return facts
 
 

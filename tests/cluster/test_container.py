@@ -73,7 +73,8 @@ def test_an_image_that_does_not_fit_is_refused(image: Path, label: str, value: s
     with pytest.raises(MsbatchError) as refused:
         container.check(image, "apptainer")
     assert said in refused.value.problem
-    assert refused.value.hint == f"Build it with: msbatch container build {image}"
+    assert refused.value.hint.startswith(f"Build it with: msbatch container build {image}")
+    assert ("--base python:3." in refused.value.hint) == (label == "python")
 
 
 @pytest.mark.parametrize(
