@@ -84,6 +84,8 @@ start_scheduler() {
     fi
     spawn slurmctld slurmctld -D -f "$SLURM_CONF"
     for node in v1 v2; do spawn "d-$node" slurmd -D -N "$node" -f "$SLURM_CONF"; done
+    until_true 20 sinfo || fail "slurmctld does not answer"
+    scontrol update NodeName=v1,v2 State=RESUME 2>/dev/null || true # Slurm drains a node whose task was slow to die
     until_true 40 nodes_answer || fail "the two nodes do not answer"
     cp "$SLURM_CONF" "$DIR/running.conf"
 }
