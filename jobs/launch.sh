@@ -31,7 +31,15 @@ write_end() {
     local text
     text=$(printf '%s' "$2" | tr -d '\\"' | tr '\n' ' ')
     printf '{"exit": %d, "cause": "%s", "requeued": %s, "host": "%s", "started": %d, "ended": %d}\n' \
-        "$1" "$text" "$3" "$(hostname -s)" "$started" "$(date +%s)" >"$LAUNCH.end.tmp" && mv "$LAUNCH.end.tmp" "$LAUNCH.end"
+        "$1" "$text" "$3" "$(hostname -s)" "$started" "$(date +%s)" 1<>"$LAUNCH.room" && mv "$LAUNCH.room" "$LAUNCH.end"
+}
+
+# A task on a full disk cannot write down why it failed.
+disk_is_full() {
+    local full=0
+    head -c 65536 /dev/zero >"$LAUNCH.probe" 2>/dev/null || full=1
+    rm -f "$LAUNCH.probe"
+    [ $full = 1 ]
 }
 
 # refuse WORDS: the task cannot start here.
@@ -163,6 +171,7 @@ sentinel=
 mkdir -p "${LAUNCH%/*}"
 rm -f "$LAUNCH".*
 hostname -s >"$LAUNCH.start"
+printf '%512s' >"$LAUNCH.room" # for its end: by then the disk may be full
 
 why() { [ $(($(date +%s) + LEAD_S + 75)) -ge "$limit" ] && echo "time limit" || echo preempted; }
 clean_up() {
@@ -239,6 +248,7 @@ start_sentinel
 start_payload "$@"
 watch_payload
 cause=${cause:-$(stop_cause)}
+[ $code = 0 ] || [ -n "$cause" ] || ! disk_is_full || cause="the disk is full"
 say "the task ended with $code${cause:+ ($cause)}"
 [ $code = 0 ] || sleep 2 & wait $! # a TERM that races with the end is seen first
 if should_requeue; then

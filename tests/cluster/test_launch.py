@@ -27,6 +27,9 @@ Path("started").touch()
 how = sys.argv[1]
 if how.isdecimal():
     sys.exit(int(how))
+if how == "fills":  # the disk: whatever is written to it now finds no room
+    Path(launch + ".probe").symlink_to("/dev/full")
+    sys.exit(1)
 while how == "hangs" or not Path(launch + ".stop").exists():
     time.sleep(0.05)
     if how == "stops":
@@ -208,3 +211,9 @@ def test_what_a_killed_launcher_left_on_the_node_is_removed_by_the_next(node: No
     wait_until(lambda: not left[0].exists(), "the next launcher's tidying")
     wait_until(lambda: len(list((node.folder / "scratch").iterdir())) == 1, "its own folder")
     (node.launches / "7_4.1.stop").touch()
+
+
+def test_a_task_that_failed_on_a_full_disk_is_said_to_have_done_so(node: Node) -> None:
+    assert node.run("fills")[0] == 1
+    assert node.end()["cause"] == "the disk is full"
+    assert sorted(path.suffix for path in node.launches.iterdir()) == [".end", ".start"]
