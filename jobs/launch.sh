@@ -171,7 +171,7 @@ sentinel=
 mkdir -p "${LAUNCH%/*}"
 rm -f "$LAUNCH".*
 hostname -s >"$LAUNCH.start"
-printf '%512s' >"$LAUNCH.room" # for its end: by then the disk may be full
+printf '%512s' '' >"$LAUNCH.room" # for its end: by then the disk may be full
 
 why() { [ $(($(date +%s) + LEAD_S + 75)) -ge "$limit" ] && echo "time limit" || echo preempted; }
 clean_up() {
