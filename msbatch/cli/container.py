@@ -31,7 +31,9 @@ def container() -> None:
 @click.option("--bootstrap", default="", help="How the builder gets its base: docker, localimage, oci-archive, ...")
 @click.option("--base", default="", help="The base image.  [default: as pinned in containers/msbatch.def]")
 @click.option("--squashfs", default="", help="Passed on to mksquashfs, such as '-comp zstd -Xcompression-level 3'.")
-def build(image: Path | None, **given: str | Path | None) -> None:
+def build(
+    image: Path | None, wheels: Path | None, torch_wheels: Path | None, bootstrap: str, base: str, squashfs: str
+) -> None:
     """Build IMAGE (cluster.image where it is left out) from containers/msbatch.def and requirements.lock.
 
     It needs Apptainer 1.2 or newer and about 15 GB under $APPTAINER_TMPDIR. On a cluster without a network, fetch the
@@ -46,7 +48,7 @@ def build(image: Path | None, **given: str | Path | None) -> None:
     from msbatch.cluster.build import build as build_image
     from msbatch.cluster.container import program
 
-    recipe = Recipe(**given)  # type: ignore[arg-type]
+    recipe = Recipe(bootstrap, base, wheels, torch_wheels, squashfs)
     facts = build_image(image or _configured(), recipe, program(), click.echo)
     click.echo(_describe(facts))
 

@@ -91,7 +91,8 @@ def definition() -> Path:
 
 def _options(recipe: Recipe) -> list[str]:
     options = ["--force", *([] if os.geteuid() == 0 else ["--fakeroot"])]
-    for name, value in {"BOOTSTRAP": recipe.bootstrap, "FROM": recipe.base}.items():
+    base = str(Path(recipe.base).absolute()) if recipe.base and Path(recipe.base).exists() else recipe.base
+    for name, value in {"BOOTSTRAP": recipe.bootstrap, "FROM": base}.items():
         options += ["--build-arg", f"{name}={value}"] if value else []
     for folder, inside in {recipe.wheels: WHEELS_INSIDE, recipe.torch_wheels: TORCH_INSIDE}.items():
         options += ["--bind", f"{folder.absolute()}:{inside}"] if folder else []

@@ -133,6 +133,16 @@ def test_a_build_is_recorded_with_the_digest_of_its_base(image: Path, tmp_path: 
     assert not list(tmp_path.glob(".*"))
 
 
+def test_a_base_in_a_folder_is_found_from_anywhere(
+    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "rootfs").mkdir()
+    monkeypatch.chdir(tmp_path)
+    said: list[str] = []
+    build(image, Recipe(bootstrap="localimage", base="rootfs"), "apptainer", said.append)
+    assert f"--build-arg BOOTSTRAP=localimage --build-arg FROM={tmp_path / 'rootfs'}" in said[0]
+
+
 def test_a_build_that_fails_keeps_the_old_image(image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = image.read_bytes()
     monkeypatch.setenv("STAND_IN_FAILS", "no space left on device")
