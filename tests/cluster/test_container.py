@@ -133,9 +133,7 @@ def test_a_build_is_recorded_with_the_digest_of_its_base(image: Path, tmp_path: 
     assert not list(tmp_path.glob(".*"))
 
 
-def test_a_base_in_a_folder_is_found_from_anywhere(
-    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_base_given_as_a_path_is_found(image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "rootfs").mkdir()
     monkeypatch.chdir(tmp_path)
     said: list[str] = []
