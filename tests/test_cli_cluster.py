@@ -52,6 +52,7 @@ def test_status_names_reasons_and_remedies(cli: Run, run: RunDir, plan: Plan, sl
     assert told["run"] == "runs/one"
     assert [task["job"] for task in told["tasks"]] == [f"12_{task}" for task in range(8)]
     assert told["tasks"][1]["category"] == "out of memory"
+    assert cli("status", "--json", "--watch")[0] == 2
 
 
 def test_status_watches_until_all_is_over_and_tells_failures_by_its_exit_code(

@@ -44,6 +44,8 @@ def status(run: Path | None, watch: bool, whole: bool, as_json: bool) -> int:
     from msbatch.plan import load_plan
     from msbatch.terminal import make_console
 
+    if watch and as_json:
+        raise click.UsageError("--watch and --json do not go together.")
     found = find_run(run)
     plan, answers, console = load_plan(found.plan), Answers(), make_console()
     height = None if whole else max(ROWS, console.height - ROWS if console.is_terminal else 0)

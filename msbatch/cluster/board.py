@@ -178,7 +178,8 @@ def rerun_command(root: Path, group: Sequence[TaskStatus], failed: Sequence[Task
         words.append(f"--backbones {','.join(short_name(name) for name in backbones)}")
     if len(group) < sum(task.backbone in backbones for task in failed):
         words.append(f"--folds {','.join(str(fold) for fold in sorted({task.fold for task in group}))}")
-    return " ".join([*words, *dict.fromkeys(task.options for task in group if task.options)])
+    options = {task.options for task in group if task.options}  # of one kind, such as --mem 32: the most is enough
+    return " ".join([*words, *sorted(options, key=lambda option: float(option.split()[1]))[-1:]])
 
 
 def ranges(numbers: Sequence[int]) -> str:

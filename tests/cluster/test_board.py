@@ -108,6 +108,12 @@ def test_a_lone_reason_is_rerun_without_naming_tasks_and_a_shared_backbone_names
     assert lines[-1] == "  -> msbatch rerun runs/a --failed --backbones resnet50 --folds 1 --time 120"
 
 
+def test_of_several_amounts_the_largest_is_asked_for() -> None:
+    plan = study(4)
+    small, large = Evidence(slurm="OUT_OF_MEMORY", mem_gb=4), Evidence(slurm="OUT_OF_MEMORY", mem_gb=16)
+    assert shown(plan, failing(plan, small, large, small))[-1] == "  -> msbatch rerun runs/a --failed --mem 32"
+
+
 def test_an_unknown_reason_points_to_the_log() -> None:
     plan = study(4)
     lines = shown(plan, failing(plan, None, Evidence(exit_code=2)))

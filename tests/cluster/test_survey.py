@@ -82,6 +82,7 @@ def test_a_task_that_says_it_runs_but_is_gone_failed(run: RunDir, plan: Plan, sl
     assert [task.category for task in tasks[:4]] == ["out of memory", "node lost", "out of memory", "cancelled"]
     assert tasks[0].options == "--mem 32"
     assert tasks[3].mark == "cancelled"
+    assert (len(slurm.calls("squeue")), len(slurm.calls("sacct"))) == (1, 1), "however many tasks there are"
 
 
 def test_without_accounting_the_launchers_records_tell(run: RunDir, plan: Plan, slurm: SlurmAnswers) -> None:
