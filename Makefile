@@ -5,7 +5,7 @@ CLUSTER ?= /tmp/msbatch-cluster
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint lock clean cluster-up cluster-test cluster-down
+.PHONY: demo test lint lock clean cluster-up cluster-test cluster-down faults
 
 demo: $(VENV)/.installed
 	$(BIN)/msbatch demo
@@ -22,6 +22,10 @@ cluster-test: $(VENV)/.installed
 
 cluster-down:
 	tests/cluster/down $(CLUSTER)
+
+# Faults on clusters of its own, at most an hour; it goes on where it was stopped. Begin anew: rm -r /tmp/msbatch-faults
+faults: $(VENV)/.installed
+	$(BIN)/python tests/cluster/faults/campaign.py --seed 1
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
