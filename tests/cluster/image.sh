@@ -23,7 +23,8 @@ make_base() {
 
 # As the ordinary user, with nothing of root's environment. Weak compression: the image is built once and read often.
 build_image() {
-    find "$CACHE" -maxdepth 1 -name '*.sif*' -mtime +1 -delete # each takes 5 GB
+    find "$CACHE" -maxdepth 1 -name '*.sif*' -mtime +1 -delete                # each takes 5 GB
+    rm -rf "$CACHE"/build-temp-* "$CACHE"/bundle-temp-* "$CACHE"/.*.sif.tmp.* # of a build that was killed
     runuser -u "$NAME" -- env -i HOME="$(getent passwd "$NAME" | cut -d: -f6)" PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin \
         APPTAINER_TMPDIR="$CACHE" "$CHECKOUT/.venv/bin/msbatch" container build "$IMAGE" \
         --wheels "$CHECKOUT/.wheels" --bootstrap localimage --base "$BASE" --squashfs '-comp zstd -Xcompression-level 1' \
