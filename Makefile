@@ -18,7 +18,7 @@ cluster-up: $(VENV)/.installed
 	tests/cluster/up $(CLUSTER)
 
 cluster-test: $(VENV)/.installed
-	MSBATCH_CLUSTER=$(CLUSTER) $(BIN)/pytest -m cluster tests/cluster/real
+	MSBATCH_CLUSTER=$(CLUSTER) $(BIN)/pytest -m cluster tests/cluster/real tests/cluster/faults
 
 cluster-down:
 	tests/cluster/down $(CLUSTER)

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from grounds import USER, Grounds
@@ -88,6 +88,22 @@ def draw(seed: int, kinds: Sequence[Kind] = KINDS) -> list[list[Injection]]:
     return studies
 
 
+def chosen(words: str) -> list[Kind]:
+    """Give the kinds of a list such as ``scancel; requeue / sif``; all where it is empty."""
+    wanted = [word.strip() for word in words.split(";") if word.strip()]
+    known = {name for kind in KINDS for name in (kind.name, *(f"{kind.name} / {one}" for one in kind.runtimes))}
+    if set(wanted) - known:
+        raise SystemExit(f"There is no kind {sorted(set(wanted) - known)[0]!r}: see kinds.py.")
+    left = [
+        replace(kind, runtimes=tuple(one for one in kind.runtimes if _is_wanted(kind, one, wanted))) for kind in KINDS
+    ]
+    return [kind for kind in left if kind.runtimes]
+
+
+def _is_wanted(kind: Kind, runtime: str, wanted: list[str]) -> bool:
+    return not wanted or kind.name in wanted or f"{kind.name} / {runtime}" in wanted
+
+
 def _of_tasks(kinds: list[Kind], runtime: str, rng: random.Random) -> list[list[Injection]]:
     rng.shuffle(kinds)
     studies = []
@@ -150,13 +166,16 @@ class Trial:
             self._clear()
         return [self._decide(injection, reasons) for injection in self.injections]
 
+    @property
+    def _variant(self) -> list[str]:
+        return [word for injection in self.injections for word in by_name(injection.kind).variant]
+
     def _of(self, *when: str) -> list[Injection]:
         return [injection for injection in self.injections if by_name(injection.kind).when in when]
 
     def _prepare(self) -> None:
         study, kinds = self.study, [by_name(injection.kind) for injection in self.injections]
-        variant = [word for kind in kinds for word in kind.variant]
-        study.grounds.start(*variant)
+        study.grounds.start(*self._variant)
         study.make()
         for disk in sorted({kind.disk for kind in kinds if kind.disk}):
             study.mount(study.folder / disk, DISKS[disk])
@@ -189,7 +208,7 @@ class Trial:
         """Say which tasks were named as missing, and why; by then the tables are those of the undisturbed run."""
         reasons = self._missing()
         if reasons:
-            self.study.grounds.start()
+            self.study.grounds.start(*self._variant)
             self.study.rerun()
             self.study.finish()
             again = self._missing()
@@ -362,8 +381,7 @@ def say(words: str) -> None:
 def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="decides tasks, steps and what meets in one study")
-    parser.add_argument("--kinds", default="", help="only these, separated by semicolons")
-    parser.add_argument("--runtimes", default="sif,sandbox", help="only in these")
+    parser.add_argument("--kinds", default="", help='only these: "scancel; requeue / sif"')
     parser.add_argument("--workers", type=int, default=2, help="studies at once, each on a cluster of its own")
     parser.add_argument("--minutes", type=float, default=60, help="no study is begun later than this")
     parser.add_argument("--image", type=Path, help="a container image, instead of building the one of the checkout")
@@ -372,8 +390,7 @@ def main(words: Sequence[str] | None = None) -> int:
     end = time.monotonic() + given.minutes * 60
     base = given.folder / f"seed-{given.seed}"
     base.mkdir(parents=True, exist_ok=True)
-    kinds = [kind for kind in KINDS if not given.kinds or kind.name in given.kinds.split(";")]
-    studies = [study for study in draw(given.seed, kinds) if study[0].runtime in given.runtimes.split(",")]
+    studies = draw(given.seed, chosen(given.kinds))
     workers = [Grounds(given.folder / f"cluster-{n}", FIRST_PORT + 100 * n) for n in range(given.workers)]
     journal = Journal(base / "journal.jsonl")
     todo = left(studies, journal.read())

@@ -126,7 +126,9 @@ class Grounds:
                 if entry.stat().st_uid == uid:
                     found.append(_read(entry))
         own = {process.pid for process in found if self._owns(process)}
-        # What mounts an image has no environment; it is a child of what runs it.
+        # What runs a container, and what mounts its image, hide their environment: they are parent and sibling.
+        above = {process.parent for process in found if process.pid in own}
+        own |= {process.pid for process in found if process.pid in above and "Apptainer" in process.command}
         return sorted((one for one in found if {one.pid, one.parent} & own), key=lambda process: process.pid)
 
     def _owns(self, process: Process) -> bool:

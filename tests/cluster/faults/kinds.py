@@ -129,7 +129,7 @@ def controller_killed_while_submitting(study: Study, _task: int, _step: int) -> 
 def submitted_inside_a_job(study: Study, _task: int, _step: int) -> None:
     words = " ".join(["msbatch", *study.submission])
     study.grounds.user("sbatch", "--time=5", "--output=inside.log", "--wrap", words, cwd=study.folder)
-    study.wait(lambda: _submitted(study) >= len(study.tasks), "the submission from inside a job")
+    study.wait(lambda: _submitted(study, "reduce"), "the submission from inside a job")
     _once(study)
 
 
@@ -138,10 +138,10 @@ def _submitting(study: Study) -> bool:
     return bool(runs) and bool(runs[0].read_text())
 
 
-def _submitted(study: Study) -> int:
-    if not list((study.folder / "runs").glob("*/plan.json")):
-        return 0
-    return sum(len(entry.tasks) for entry in read_ledger(study.run) if entry.job)
+def _submitted(study: Study, kind: str) -> bool:
+    if not list((study.folder / "runs").glob("*/submissions.jsonl")):
+        return False
+    return any(entry.kind == kind and entry.job for entry in read_ledger(study.run))
 
 
 def _once(study: Study) -> None:
@@ -382,15 +382,23 @@ KINDS = (
     Kind("requeue", requeued, "task", restarts=True),
     Kind("checkpoint corrupted", newest_checkpoint_corrupted, "task", restarts=True),
     Kind("time limit lowered", limit_lowered, "task", restarts=True),
-    Kind("hung", hung, "task", restarts=True, options=("--hang", "1")),
+    Kind("hung", hung, "task", restarts=True, options=("--hang", "3")),
     Kind("squashfuse killed", squashfuse_killed, "task", "", ".", runtimes=("sif",)),
     Kind("time limit", time_limit, "alone", restarts=True, options=("--time", "3")),
     Kind("preempted, grace", preempted, "alone", restarts=True),
     Kind("preempted, grace, signal", preempted, "alone", restarts=True, variant=("--preempt-signal",)),
     Kind("preempted, no grace", preempted, "alone", restarts=True, options=("--partition", "nograce")),
     Kind("node daemon killed", node_lost, "alone", restarts=True),
-    Kind("controller killed", controller_killed, "alone", runtimes=("sif",)),
+    Kind("controller killed", controller_killed, "alone", runtimes=("sandbox",)),
     Kind("accounting killed", accounting_killed, "alone", runtimes=("sandbox",)),
-    Kind("scancel, no accounting", cancelled, "alone", "rerun", "cancelled", variant=("--no-accounting",)),
+    Kind(
+        "scancel, no accounting",
+        cancelled,
+        "alone",
+        "rerun",
+        "cancelled",
+        variant=("--no-accounting",),
+        runtimes=("sandbox",),
+    ),
     Kind("disk full", disk_full, "alone", "rerun", "disk|space|killed|unknown", disk="runs", runtimes=("sandbox",)),
 )

@@ -201,7 +201,7 @@ class Study:
 
     # --- waiting -----------------------------------------------------------------------------------
 
-    def wait(self, ready: Callable[[], object], what: str, seconds: float = 240) -> None:
+    def wait(self, ready: Callable[[], object], what: str, seconds: float = 600) -> None:
         end = time.monotonic() + seconds
         while not ready():
             if time.monotonic() > end:
@@ -239,7 +239,7 @@ class Study:
         for number in held if task is None else [self.element(task)]:
             self.grounds.root("scontrol", "release", number, check=False)
 
-    def finish(self, seconds: float = 420) -> None:
+    def finish(self, seconds: float = 1200) -> None:
         """Wait until Slurm holds nothing any more."""
         self.wait(lambda: self.hurry() or not self.grounds.queue(), "the end of the study", seconds)
 

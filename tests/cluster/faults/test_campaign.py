@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from campaign import Injection, Journal, Record, by_name, draw, last_line, left
+from campaign import Injection, Journal, Record, by_name, chosen, draw, last_line, left
 from kinds import KINDS
 
 RECORD = Record("scancel", "sif", 2, 10, "rerun", "cancelled", 40)
@@ -36,6 +36,13 @@ def test_what_comes_of_each_fault_can_be_told_from_the_others_of_its_study(seed:
 def test_the_seed_decides_everything() -> None:
     assert draw(3) == draw(3)
     assert draw(3) != draw(4)
+
+
+def test_kinds_can_be_chosen_in_all_or_some_of_their_runtimes() -> None:
+    keys = {injection.key for study in draw(1, chosen("scancel; requeue / sif")) for injection in study}
+    assert keys == {"scancel / sif", "scancel / sandbox", "requeue / sif"}
+    with pytest.raises(SystemExit, match="no kind 'no such'"):
+        chosen("no such")
 
 
 def test_a_stopped_campaign_goes_on_with_what_is_not_finished(tmp_path: Path) -> None:
