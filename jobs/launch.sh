@@ -212,8 +212,12 @@ overdue() {
     [ -e "$LAUNCH.stop" ] && [ "$now" -ge $((limit - RESERVE_S)) ] && cause=$(stop_cause)
 }
 
+# The warning of a controller that is away when it is due never comes.
+warn_in_time() { [ $(($(date +%s) + LEAD_S)) -lt "$limit" ] || [ -e "$LAUNCH.stop" ] || ask_to_stop "time limit"; }
+
 watch_payload() {
     while kill -0 "$payload" 2>/dev/null; do
+        warn_in_time
         if [ $killed = 0 ] && overdue; then
             say "no answer ($cause): the task is killed"
             kill -KILL -- "-$payload" 2>/dev/null
@@ -236,9 +240,10 @@ should_requeue() {
 
 requeue() {
     local try
-    for ((try = 0; try < REQUEUE_TRIES; try++)); do
+    for ((try = 0; try < REQUEUE_TRIES || $(date +%s) < limit; try++)); do
         scontrol requeue "$job" && return
-        sleep 3
+        [ $terminated = 0 ] || return 1
+        sleep 3 & wait $!
     done
     return 1
 }

@@ -153,6 +153,12 @@ class ClusterSettings(Section):
     scratch: str = Field("/tmp", description="a folder on the node's own disk; $VARIABLES are the node's")  # noqa: S108
     binds: tuple[str, ...] = Field((), description="further paths that the container sees, as SOURCE:TARGET:ro")
 
+    @model_validator(mode="after")
+    def _leaves_time(self) -> ClusterSettings:
+        if 2 * self.signal_lead_s > 60 * self.time_min:
+            raise ValueError(f"a limit of {self.time_min} min leaves too little time before signal_lead_s")
+        return self
+
 
 class Settings(Section):
     """All settings of a study."""

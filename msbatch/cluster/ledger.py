@@ -56,7 +56,11 @@ class Submission:
     @property
     def elements(self) -> dict[str, int]:
         """Tasks by Slurm's number of them."""
-        return {self.element(task): task for task in self.tasks} if self.job else {}
+        if self.job is None:
+            return {}
+        if len(self.tasks) == 1:
+            return {self.job: self.tasks[0]}
+        return {f"{self.job}_{position}": task for position, task in enumerate(self.tasks)}
 
 
 def read_ledger(run: RunDir) -> list[Submission]:

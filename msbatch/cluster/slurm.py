@@ -84,17 +84,7 @@ def call(*words: str) -> str:
     SlurmError
         With Slurm's own words, and the setting to change where they tell.
     """
-    try:
-        done = subprocess.run(
-            words, capture_output=True, text=True, timeout=TIMEOUT_S, check=False, env=environment(), errors="replace"
-        )
-    except FileNotFoundError:
-        raise SlurmError(f"There is no Slurm on this machine (no {words[0]} found).") from None
-    except subprocess.TimeoutExpired:
-        raise SlurmError(f"{words[0]} gave no answer in {TIMEOUT_S} seconds.", "Try again in a while.") from None
-    if done.returncode:
-        raise explain(words[0], done.stderr or done.stdout)
-    return done.stdout
+    return _run(words).stdout
 
 
 def explain(command: str, words: str) -> SlurmError:
@@ -167,7 +157,8 @@ def accounted(jobs: Sequence[str]) -> dict[str, Accounted]:
 
 def has_accounting() -> bool:
     """Say whether the cluster keeps accounts of its jobs."""
-    return "accounting_storage/none" not in call("scontrol", "show", "config").casefold().replace("(null)", "none")
+    found = re.search(r"AccountingStorageType\s*=\s*(\S+)", call("scontrol", "show", "config"))
+    return found is not None and found[1] not in ("accounting_storage/none", "(null)")
 
 
 def max_array_size() -> int:
@@ -190,10 +181,7 @@ def test_only(options: Sequence[str]) -> str:
     SlurmError
         If it would not.
     """
-    words = ["sbatch", "--test-only", *options, "--wrap", "true"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=TIMEOUT_S, check=False, env=environment())
-    if done.returncode:
-        raise explain("sbatch", done.stderr)
+    done = _run(["sbatch", "--test-only", *options, "--wrap", "true"])
     return done.stderr.strip().removeprefix("sbatch: ")
 
 
@@ -222,3 +210,17 @@ def _accounting(*words: str) -> list[str]:
     except SlurmError:
         return []  # no accounting here, or none just now: its answers only add detail
     return [line for line in told.splitlines() if line.strip()]
+
+
+def _run(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    try:
+        done = subprocess.run(
+            words, capture_output=True, text=True, timeout=TIMEOUT_S, check=False, env=environment(), errors="replace"
+        )
+    except FileNotFoundError:
+        raise SlurmError(f"There is no Slurm on this machine (no {words[0]} found).") from None
+    except subprocess.TimeoutExpired:
+        raise SlurmError(f"{words[0]} gave no answer in {TIMEOUT_S} seconds.", "Try again in a while.") from None
+    if done.returncode:
+        raise explain(words[0], done.stderr or done.stdout)
+    return done

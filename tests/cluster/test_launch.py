@@ -121,7 +121,7 @@ def test_a_task_that_ends_by_itself_is_not_requeued(node: Node, code: int) -> No
     assert not list((node.folder / "scratch").iterdir()), "the task's own folder on the node is removed"
 
 
-@pytest.mark.parametrize(("end", "cause"), [(60, "time limit"), (3600, "preempted")])
+@pytest.mark.parametrize(("end", "cause"), [(240, "time limit"), (3600, "preempted")])
 def test_a_warning_stops_the_task_and_requeues_this_element_only(node: Node, end: float, cause: str) -> None:
     process = node.start("stops", end=end)
     stop(node, process, signal.SIGUSR2)
@@ -129,6 +129,12 @@ def test_a_warning_stops_the_task_and_requeues_this_element_only(node: Node, end
     assert node.asked() == ["scontrol requeue 7_4"]
     assert (node.launches / "7_4.0.stop").read_text() == f"{cause}\n"
     assert (node.end()["exit"], node.end()["requeued"], node.end()["cause"]) == (75, True, cause)
+
+
+def test_a_warning_that_never_comes_is_given_by_the_launcher_itself(node: Node) -> None:
+    node.start("stops", end=184)  # the site's lead is 180 seconds
+    wait_until(lambda: bool(node.asked()), "requeueing")
+    assert (node.end()["exit"], node.end()["requeued"], node.end()["cause"]) == (75, True, "time limit")
 
 
 def test_a_cancelled_task_stays_cancelled(node: Node) -> None:
