@@ -5,7 +5,7 @@ set -euo pipefail
 HERE=$(cd "$(dirname "$0")" && pwd)
 COMMAND=$1 DIR=$2
 shift 2
-PORT=${MSBATCH_CLUSTER_PORT:-17000} # this and the twelve after it
+PORT=${MSBATCH_CLUSTER_PORT:-$(cat "$DIR/port" 2>/dev/null || echo 17000)} # this and the twelve after it
 USER_NAME=${MSBATCH_TEST_USER:-msbatch}
 export SLURM_CONF=$DIR/slurm.conf
 
@@ -45,6 +45,7 @@ spawn() {
 make_folders() {
     mkdir -p "$DIR"/{log,run,munge,mysql,state,spool-v1,spool-v2}
     chmod 755 "$DIR" "$DIR"/{run,log}
+    echo "$PORT" >"$DIR/port"
     chown munge "$DIR/munge" && chown mysql "$DIR/mysql"
     chmod 711 "$DIR/munge"
 }
