@@ -21,3 +21,4 @@ def test_a_sample_of_the_campaign_loses_nothing(capsys: pytest.CaptureFixture[st
     out = capsys.readouterr().out
     assert code == 0, out
     assert "faults: 7 injected" in out
+    shutil.rmtree(folder)
