@@ -280,11 +280,10 @@ def newest_checkpoint_corrupted(study: Study, task: int, step: int) -> None:
 
 
 def limit_lowered(study: Study, task: int, step: int) -> None:
-    number = study.element(task)
     with study.paused(task, step):
-        study.grounds.control("update", f"JobId={number}", "TimeLimit=1")
+        study.set_limit(task, 1)
         study.wait_told(task)
-    study.grounds.control("update", f"JobId={number}", "TimeLimit=10")  # or its next start had one minute too
+    study.set_limit(task, 10)  # or its next start had one minute too
     study.wait_restart(task)
 
 
@@ -309,8 +308,6 @@ def squashfuse_killed(study: Study, task: int, step: int) -> None:
 def time_limit(study: Study, task: int, step: int) -> None:
     with study.paused(task, step):
         study.wait_told(task)
-    for number in study.grounds.queue():
-        study.grounds.root("scontrol", "update", f"JobId={number}", "TimeLimit=10", check=False)
     study.wait_restart(task)
 
 

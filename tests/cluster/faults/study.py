@@ -226,6 +226,11 @@ class Study:
         number = self.element(task)
         self.wait(lambda: number not in self.grounds.queue(), f"the end of task {task}")
 
+    def set_limit(self, task: int, minutes: int) -> None:
+        """Change a task's time limit; Slurm refuses it for a moment while the task is being requeued."""
+        words = ("scontrol", "update", f"JobId={self.element(task)}", f"TimeLimit={minutes}")
+        self.wait(lambda: not self.grounds.root(*words, check=False), "another time limit", 60)
+
     def hurry(self) -> None:
         """Let requeued jobs start now rather than after Slurm's delay."""
         with self._asking:
