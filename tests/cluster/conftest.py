@@ -121,3 +121,12 @@ def study(tmp_path: Path, cohort_folder: Path) -> Iterator[Study]:
     study = Study(tmp_path, cohort_folder)
     yield study
     study.stop()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Where a cluster was named, a skipped test of the cluster is a failure."""
+    report = yield
+    if "MSBATCH_CLUSTER" in os.environ and item.get_closest_marker("cluster") and report.skipped:
+        report.outcome = "failed"
+    return report
