@@ -1,34 +1,21 @@
-"""One task from its plan to its predictions."""
+"""One attempt at a task: claimed, shared out among processes, and its end written down."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from contextlib import closing, nullcontext
-from pathlib import Path
-
-import torch
-from torch import nn
+from contextlib import nullcontext
 
 from msbatch.errors import MsbatchError, StoppedError
 from msbatch.layout import RunDir, TaskDir
 from msbatch.plan import Plan, Task, load_plan
-from msbatch.predictions import Predictions
 from msbatch.state import Attempt
-from msbatch.store import Store, verify_store
+from msbatch.store import verify_store
 from msbatch.training import stop
-from msbatch.training.augment import Augmenter
-from msbatch.training.checkpoint import load_checkpoint, newest_step
-from msbatch.training.data import BalancedOrder, Batches, Cells, TrainingCells, training_batches
+from msbatch.training.checkpoint import newest_step
 from msbatch.training.ddp import Crew, World, check_devices, launch
 from msbatch.training.faults import as_told
 from msbatch.training.job import Job
-from msbatch.training.loop import Trainer, run_rounds
-from msbatch.training.model import Classifier, build_model, has_batchnorm
 from msbatch.training.nodes import Node, find_meeting, host_meeting, this_node
-from msbatch.training.precision import Precision
-from msbatch.training.predict import predict
-from msbatch.training.record import Recorder, write_outcome
 
 log = logging.getLogger(__name__)
 
@@ -114,87 +101,7 @@ def _check_batch(plan: Plan) -> None:
 
 
 def _work(world: World, job: Job) -> None:
-    """Do the work of one process of a task."""
-    world.beat()
-    settings, training = job.plan.settings, job.plan.settings["training"]
-    precision = Precision(training["precision"], world.device)
-    trainer = Trainer(_model(job, world, precision), settings, job.plan.seed, world, precision)
-    saved = load_checkpoint(job.folder.checkpoints, job.identity)
-    if saved is not None:
-        trainer.restore(saved)
-        log.info("Resuming from step %d of %d.", trainer.step, trainer.steps)
-    _train(job, trainer)
-    _predict(job, trainer, training["tta"])
+    # Imported where the work is done: a parent that only waits for its processes needs no network and no augmentation.
+    from msbatch.training.work import work
 
-
-def _model(job: Job, world: World, precision: Precision) -> Classifier:
-    torch.manual_seed(job.plan.seed)
-    with Store(job.store) as store:
-        store_px = store.size
-    model = build_model(job.task.backbone, store_px, job.plan.settings, Path(job.plan.weights_dir))
-    if world.size > 1 and has_batchnorm(model):
-        model = _synchronised(model, world)
-    return model.to(world.device, precision.dtype)
-
-
-def _synchronised(model: Classifier, world: World) -> Classifier:
-    if world.device.type == "cuda":
-        converted: Classifier = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        return converted
-    log.warning(
-        "BatchNorm cannot be synchronised on the CPU: each of %d processes normalises its own share of the batch, "
-        "so results depend on the number of processes.",
-        world.size,
-    )
-    return model
-
-
-def _train(job: Job, trainer: Trainer) -> None:
-    training, validation = job.cells(job.fold.training), job.cells(job.fold.validation)
-    round_steps = min(trainer.settings["eval_every"], -(-len(training) // trainer.settings["batch_size"]))
-    with closing(Recorder(job, trainer)) as recorder, closing(_batches(job, trainer, training)) as batches:
-
-        def pause() -> None:
-            _stop_if_asked(trainer, recorder)
-
-        heeding = _with_pauses(batches, pause)
-        run_rounds(trainer, heeding, validation, round_steps, job.fold.early_stopping, recorder.end_round)
-        pause()
-
-
-def _batches(job: Job, trainer: Trainer, training: Cells) -> Batches:
-    seed = (job.plan.seed, job.task.fold)
-    order = BalancedOrder(training.labels, training.patients, (*seed, 0))
-    dataset = TrainingCells(training, order, Augmenter(job.plan.settings["augment"], (*seed, 1)))
-    steps, world = range(trainer.step, trainer.steps), trainer.world
-    return training_batches(
-        dataset, steps, trainer.settings["batch_size"], world.rank, world.size, job.plan.compute.workers
-    )
-
-
-def _with_pauses(batches: Batches, pause: Callable[[], None]) -> Batches:
-    """Call `pause` before every step."""
-    for batch in batches:
-        pause()
-        yield batch
-
-
-def _stop_if_asked(trainer: Trainer, recorder: Recorder) -> None:
-    """Write a checkpoint and stop, all processes at the same step, once the launcher asks one of them to."""
-    world = trainer.world
-    world.beat()
-    if not world.any(bool(stop.cause())):
-        return
-    trainer.settle()
-    recorder.save()
-    world.barrier()  # a process that ended earlier would be taken for failed, and the one that writes be killed
-    why = stop.cause() or "asked for on another node"
-    raise StoppedError(f"stopped at step {trainer.step} of {trainer.steps}: {why}")
-
-
-def _predict(job: Job, trainer: Trainer, tta: bool) -> None:
-    model = trainer.load_best()
-    cells = job.cells([job.fold.held_out])
-    logits = predict(model, cells, trainer.world, trainer.precision, tta)
-    if trainer.world.rank == 0:
-        write_outcome(job, model, Predictions(job.fold.held_out, cells.labels, logits))
+    work(world, job)
