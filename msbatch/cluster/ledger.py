@@ -71,6 +71,7 @@ def read_ledger(run: RunDir) -> list[Submission]:
             case {"event": "submitting", "name": name, "kind": kind, "folder": folder, "tasks": tasks}:
                 found[name] = Submission(name, kind, run.root / folder, tuple(tasks))
             case {"event": "submitted", "name": name, "job": job} if name in found:
+                _forget_number(found, job)
                 found[name] = replace(found[name], job=job)
             case {"event": "refused", "name": name, "reason": reason} if name in found:
                 found[name] = replace(found[name], refused=reason)
@@ -104,6 +105,13 @@ def record(run: RunDir, event: str, **fields: Any) -> None:
         out.write(f"{start}{json.dumps(line)}\n")
         out.flush()
         os.fsync(out.fileno())
+
+
+def _forget_number(found: dict[str, Submission], job: str) -> None:
+    # A controller that crashed may have lost a job that it had taken; it then gives the number once more.
+    for name, entry in found.items():
+        if entry.job == job:
+            found[name] = replace(entry, job=None, refused="Slurm lost it: it gave the number to another job")
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -72,3 +72,13 @@ def test_live_tasks_are_those_that_slurm_holds() -> None:
 def test_only_the_owner_can_read_it(run: RunDir) -> None:
     submitting(run, "a", 0)
     assert run.submissions.stat().st_mode & 0o077 == 0
+
+
+def test_a_number_that_slurm_gives_again_is_the_later_jobs(run: RunDir) -> None:
+    for name, tasks in (("lost by a crash", (0, 1)), ("again", (1, 4))):
+        submitting(run, name, *tasks)
+        record(run, "submitted", name=name, job="20")
+    first, second = read_ledger(run)
+    assert (first.job, first.open, first.elements) == (None, False, {})
+    assert second.elements == {"20_0": 1, "20_1": 4}
+    assert live([first, second], {"20_0"}) == {1: "20_0"}
