@@ -4,7 +4,7 @@
 #
 # Signals that reach the container kill its file system, so none is sent there. A file asks the task to stop;
 # it writes a checkpoint, exits 75, and only then is this element of the array requeued.
-# shellcheck disable=SC1090,SC2153,SC2317  # names in capitals come from LAUNCH.CONF; traps call functions
+# shellcheck disable=SC1090,SC1091,SC2015,SC2153,SC2317  # names in capitals come from LAUNCH.CONF; traps call functions
 set -u
 umask 077
 
@@ -42,10 +42,10 @@ disk_is_full() {
     [ $full = 1 ]
 }
 
-# refuse WORDS: the task cannot start here.
+# refuse WORDS: the task cannot start here. What one of several nodes says is passed on by the first one's launcher.
 refuse() {
-    say "$*"
-    write_end 1 "$*" false
+    say "$*" >&2
+    echo "$*" >"$LAUNCH.cause"
     exit 1
 }
 
@@ -56,7 +56,7 @@ find_program() {
     for name in $PROGRAM apptainer singularity; do
         command -v "$name" && return
     done
-    refuse "neither apptainer nor singularity is on this node: set cluster.modules"
+    return 1
 }
 
 check_image() {
@@ -90,6 +90,9 @@ container_options() {
     for path in "$STORE" "$WEIGHTS"; do
         [ ! -e "$path" ] || options+=(--bind "$path:$path:ro")
     done
+    for path in "$WEIGHTS"/*; do # a hub's cache keeps the files elsewhere
+        [ ! -L "$path" ] || options+=(--bind "$(readlink -f "$path"):$(readlink -f "$path"):ro")
+    done
     for path in ${BINDS[@]+"${BINDS[@]}"}; do options+=(--bind "$path"); done
     [ "$GPUS" = 0 ] || options+=(--nv)
 }
@@ -97,6 +100,7 @@ container_options() {
 # The names of Slurm that submitit reads, and what the task is told; --cleanenv drops everything else.
 export_to_container() {
     local name
+    unset "${!APPTAINERENV_@}" "${!SINGULARITYENV_@}" APPTAINER_BIND APPTAINER_BINDPATH SINGULARITY_BIND SINGULARITY_BINDPATH
     for name in SUBMITIT_EXECUTOR SLURM_JOB_ID SLURM_ARRAY_JOB_ID SLURM_ARRAY_TASK_ID SLURM_NTASKS SLURM_PROCID \
         SLURM_LOCALID SLURM_NODEID SLURM_JOB_NUM_NODES SLURM_JOB_NODELIST SLURM_RESTART_COUNT CUDA_VISIBLE_DEVICES \
         MSBATCH_LAUNCH MSBATCH_OWNER MSBATCH_NODES MSBATCH_NODE_RANK PYTHONPATH PYTHONSAFEPATH HF_HUB_OFFLINE; do
@@ -108,7 +112,9 @@ export_to_container() {
 run_payload() {
     export PYTHONPATH=$CODE PYTHONSAFEPATH=1 HF_HUB_OFFLINE=1
     export MSBATCH_LAUNCH=$LAUNCH MSBATCH_OWNER=$$ MSBATCH_NODES=${SLURM_JOB_NUM_NODES:-1} MSBATCH_NODE_RANK=${SLURM_NODEID:-0}
+    touch "$LAUNCH.ready" # unpacking the image is no silence of the task
     if [ "$RUNTIME" = none ]; then
+        export TMPDIR=$private
         exec setsid "$PYTHON" "$@"
     fi
     container_options
@@ -125,14 +131,25 @@ sweep_scratch() {
     done
 }
 
-prepare_node() {
+# Module systems read names that are not set, and a batch script is no login shell.
+load_modules() {
     local module
-    [ ${#MODULES[@]} = 0 ] || for module in "${MODULES[@]}"; do module load "$module"; done
+    set +u
+    type module >/dev/null 2>&1 || source /etc/profile >/dev/null 2>&1
+    for module in "${MODULES[@]}"; do
+        module load "$module" || refuse "the module $module cannot be loaded: see cluster.modules"
+    done
+    set -u
+}
+
+prepare_node() {
+    [ ${#MODULES[@]} = 0 ] || load_modules
+    [ -n "$SCRATCH" ] || refuse "cluster.scratch is empty on this node"
     mkdir -p "$SCRATCH" 2>/dev/null
     sweep_scratch
     private=$(mktemp -d "$SCRATCH/msbatch-task.$(hostname -s).$$.XXXXXX") || refuse "scratch cannot be written: $SCRATCH"
     [ "$RUNTIME" = none ] && return
-    program=$(find_program) || exit 1
+    program=$(find_program) || refuse "neither apptainer nor singularity is on this node: set cluster.modules"
     check_image
     image=$IMAGE
     if [ "$RUNTIME" = sandbox ]; then
@@ -142,39 +159,39 @@ prepare_node() {
 
 # --- one node of several: a step that runs the payload there ------------------------------------------
 
+private=
 if [ "${1:-}" = --node ]; then
-    source "$2"
+    set +u && source "$2" && set -u
     shift 2
     trap '' TERM USR2
+    trap '[ -z "$private" ] || rm -rf "$private"' EXIT
     prepare_node
     run_payload "$@" &
     wait $!
-    code=$?
-    rm -rf "$private"
-    exit $code
+    exit $?
 fi
 
 # --- the whole task -------------------------------------------------------------------------------------
 
 conf=$1
-source "$conf"
 shift
 job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}}
 job=${job:-$SLURM_JOB_ID}
 export LAUNCH=${conf%/*}/launches/$job.${SLURM_RESTART_COUNT:-0}
-limit=${SLURM_JOB_END_TIME:-$((started + TIME_MIN * 60))}
 terminated=0
 killed=0
 cause=
-private=
 sentinel=
 mkdir -p "${LAUNCH%/*}"
 rm -f "$LAUNCH".*
 hostname -s >"$LAUNCH.start"
 printf '%512s' '' >"$LAUNCH.room" # for its end: by then the disk may be full
+set +u && source "$conf" && set -u # a site's scratch may name what this node does not set
+limit=${SLURM_JOB_END_TIME:-$((started + TIME_MIN * 60))}
 
 why() { [ $(($(date +%s) + LEAD_S + 75)) -ge "$limit" ] && echo "time limit" || echo preempted; }
 clean_up() {
+    [ -e "$LAUNCH.end" ] || write_end 1 "$(cat "$LAUNCH.cause" 2>/dev/null)" false
     [ -z "$private" ] || rm -rf "$private"
     kill "$sentinel" 2>/dev/null
 }
@@ -186,14 +203,15 @@ trap 'terminated=1; ask_to_stop terminated' TERM
 start_sentinel() {
     local names=(-u SLURM_GPUS -u SLURM_GPUS_PER_NODE -u SLURM_GPUS_PER_TASK -u SLURM_TRES_PER_TASK -u SLURM_NTASKS_PER_NODE)
     export -f ask_to_stop
-    env "${names[@]}" srun --quiet --overlap --nodes=1 --ntasks=1 --cpus-per-task=1 --mem=0 --gres=none --input=none --output=none \
+    env "${names[@]}" srun --quiet --overlap --export=ALL --nodes=1 --ntasks=1 --cpus-per-task=1 --mem=0 --gres=none --input=none --output=none \
         bash -c 'trap "ask_to_stop preempted" TERM USR2; while :; do sleep 1 & wait $!; done' 2>/dev/null &
     sentinel=$!
 }
 
 start_payload() {
     if [ "${SLURM_JOB_NUM_NODES:-1}" -gt 1 ]; then
-        setsid srun --overlap --kill-on-bad-exit=1 --nodes="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --input=none \
+        setsid srun --overlap --kill-on-bad-exit=1 --nodes="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --input=none --export=ALL \
+            --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" \
             bash "${BASH_SOURCE[0]}" --node "$conf" "$@" &
     else
         prepare_node
@@ -202,13 +220,13 @@ start_payload() {
     payload=$!
 }
 
-# The time of the last sign of life; starting up counts as one.
-last_beat() { stat -c %Y "$LAUNCH.beat" 2>/dev/null || echo "$started"; }
+# The time of the last sign of life; getting ready counts as one.
+last_beat() { stat -c %Y "$LAUNCH.beat" 2>/dev/null || stat -c %Y "$LAUNCH.ready" 2>/dev/null || date +%s; }
 
 overdue() {
     local now
     now=$(date +%s)
-    [ $((now - $(last_beat))) -ge "$HANG_S" ] && cause=hung && return
+    [ "$HANG_S" -gt 0 ] && [ $((now - $(last_beat))) -ge "$HANG_S" ] && cause=hung && return
     [ -e "$LAUNCH.stop" ] && [ "$now" -ge $((limit - RESERVE_S)) ] && cause=$(stop_cause)
 }
 
@@ -233,26 +251,34 @@ watch_payload() {
 # A node that was given up on may still be alive when the task runs elsewhere already.
 superseded() { [ -e "${conf%/*}/launches/$job.$((${SLURM_RESTART_COUNT:-0} + 1)).start" ]; }
 
+# A task that hangs before its first attempt is on record is not bounded by its attempts.
+never_began() { [ "$cause" = hung ] && [ ! -e "$LAUNCH.beat" ] && [ "${SLURM_RESTART_COUNT:-0}" -ge 3 ]; }
+
 # Requeueing after a TERM would undo the user's scancel; Slurm itself requeues what it preempted.
 should_requeue() {
-    [ $terminated = 0 ] && ! superseded && { [ $code = $STOPPED ] || [ $killed = 1 ] || { [ $code != 0 ] && [ -e "$LAUNCH.stop" ] && [ $code != 1 ]; }; }
+    [ "$REQUEUE" = yes ] && [ $terminated = 0 ] && ! superseded && ! never_began || return 1
+    [ $code = $STOPPED ] || [ $killed = 1 ] || { [ $code != 0 ] && [ $code != 1 ] && [ -e "$LAUNCH.stop" ]; }
 }
 
 requeue() {
-    local try
-    for ((try = 0; try < REQUEUE_TRIES || $(date +%s) < limit; try++)); do
-        scontrol requeue "$job" && return
+    local try words
+    for ((try = 1; ; try++)); do
+        words=$(scontrol requeue "$job" 2>&1) && return
+        say "$words"
         [ $terminated = 0 ] || return 1
+        case $words in
+        *"nable to contact"* | *"imed out"*) [ "$(date +%s)" -lt "$limit" ] || return 1 ;; # the controller is away
+        *) [ "$try" -lt $REQUEUE_TRIES ] || return 1 ;;
+        esac
         sleep 3 & wait $!
     done
-    return 1
 }
 
 say "$job, restart ${SLURM_RESTART_COUNT:-0}, on $(hostname -s), limit $(date -d "@$limit" '+%F %T')"
 start_sentinel
 start_payload "$@"
 watch_payload
-cause=${cause:-$(stop_cause)}
+cause=${cause:-$(cat "$LAUNCH.cause" 2>/dev/null || stop_cause)}
 [ $code = 0 ] || [ -n "$cause" ] || ! disk_is_full || cause="the disk is full"
 say "the task ended with $code${cause:+ ($cause)}"
 [ $code = 0 ] || sleep 2 & wait $! # a TERM that races with the end is seen first

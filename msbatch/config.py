@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -156,7 +156,10 @@ class ClusterSettings(Section):
     @model_validator(mode="after")
     def _leaves_time(self) -> ClusterSettings:
         if 2 * self.signal_lead_s > 60 * self.time_min:
-            raise ValueError(f"a limit of {self.time_min} min leaves too little time before signal_lead_s")
+            raise ValueError(
+                f"a limit of {self.time_min} min (--time) is less than twice the warning of "
+                f"{self.signal_lead_s} s (--signal-lead)"
+            )
         return self
 
 
@@ -193,15 +196,14 @@ def load_settings(path: Path, overrides: Mapping[str, Mapping[str, Any]] | None 
     MsbatchError
         For text that is not TOML, an unknown key (naming the nearest valid one) or a value out of range.
     """
-    merged: dict[str, Any] = read_toml(path) if path.is_file() else {}
+    merged: dict[str, Any] = _over_site(read_toml(path) if path.is_file() else {})
+    if site := (overrides or {}).get("cluster", {}).get("site"):
+        merged = {**merged, "cluster": {**merged.get("cluster", {}), **read_site(Path(site))}}
     for section, values in (overrides or {}).items():
         given = {key: value for key, value in values.items() if value is not None}
         present = merged.get(section, {})
         if isinstance(present, dict):  # what is no table is refused below
             merged[section] = {**present, **given}
-    cluster = merged.get("cluster", {})
-    if isinstance(cluster, dict) and "site" in cluster:
-        merged["cluster"] = {**read_site(Path(cluster["site"])), **cluster}
     return parse_settings(merged, str(path))
 
 
@@ -221,8 +223,17 @@ def read_site(path: Path) -> dict[str, Any]:
     shipped = data_dir("slurm") / f"{path.name}.toml"
     source = path if path.is_file() or not shipped.is_file() else shipped
     values = read_toml(source)
-    parse_settings({"cluster": values}, str(source))
+    unlimited = {"time_min": 10**6} if "signal_lead_s" not in values else {}  # which of the two is wrong is seen later
+    parse_settings({"cluster": {**values, **unlimited}}, str(source))
     return values
+
+
+def _over_site(values: dict[str, Any]) -> dict[str, Any]:
+    """Lay the settings of a file over those of the site that it names."""
+    cluster = values.get("cluster", {})
+    if not isinstance(cluster, dict) or "site" not in cluster:
+        return values
+    return {**values, "cluster": {**read_site(Path(cluster["site"])), **cluster}}
 
 
 def parse_settings(values: Mapping[str, Any], source: str) -> Settings:
@@ -253,15 +264,16 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise MsbatchError(f"{path} cannot be read as TOML: {error}.") from None
 
 
-def to_toml(settings: Settings) -> str:
-    """Write settings as commented TOML, the text that `read_toml` reads back."""
+def to_toml(settings: Settings, left_out: Container[str] = ()) -> str:
+    """Write settings as commented TOML, the text that `read_toml` reads back; some sections as comments only."""
     lines: list[str] = []
     for name, section in settings:
         lines += [f"# {type(section).__doc__}", f"[{name}]"]
         for key, field in type(section).model_fields.items():
             value = section.model_dump(mode="json")[key]
-            text = f"{key} = {json.dumps(value, ensure_ascii=False)}" if value is not None else f"# {key} ="
-            lines.append(f"{text}  # {field.description}")
+            text = f"{key} = {json.dumps(value, ensure_ascii=False)}" if value is not None else f"{key} ="
+            mark = "# " if value is None or name in left_out else ""
+            lines.append(f"{mark}{text}  # {field.description}")
         lines.append("")
     return "\n".join(lines)
 
@@ -275,6 +287,8 @@ def _explain(error: ValidationError, source: str) -> MsbatchError:
     first = error.errors()[0]
     keys = [str(part) for part in first["loc"]]
     dotted = ".".join(keys)
+    if first["type"] == "value_error":
+        return MsbatchError(f"{source} and flags: {dotted}: {first['msg'].removeprefix('Value error, ')}.")
     if first["type"] != "extra_forbidden":
         return MsbatchError(f"{source}: {dotted}: {first['msg']} (it is {first['input']!r}).")
     known = _known_keys(keys[:-1])

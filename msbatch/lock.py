@@ -46,7 +46,8 @@ def run_lock(path: Path, wait_s: float = 0.0) -> Iterator[None]:
     finally:
         released.set()
         beat.join()
-        path.unlink(missing_ok=True)
+        if _holder(path)["pid"] == os.getpid():  # unless it was taken over while this machine slept
+            path.unlink(missing_ok=True)
 
 
 def is_alive(pid: int) -> bool:
@@ -76,7 +77,7 @@ def _remove_if_stale(path: Path, refuse: bool) -> None:
     # A number can come again after a restart: this process does not hold what it asks for.
     gone = holder["pid"] == os.getpid() or not is_alive(holder["pid"])
     if (holder["host"] == socket.gethostname() and gone) or _silent_s(path) > STALE_S:
-        path.unlink(missing_ok=True)
+        _break(path, holder)
     elif refuse:
         raise MsbatchError(
             f"{path.parent} is being worked on by process {holder['pid']} on {holder['host']}.",
@@ -84,6 +85,19 @@ def _remove_if_stale(path: Path, refuse: bool) -> None:
         )
     else:
         time.sleep(0.2)
+
+
+def _break(path: Path, holder: dict[str, Any]) -> None:
+    """Remove a stale lock, but not the one that somebody quicker has put in its place."""
+    aside = path.with_name(f"{path.name}.stale.{socket.gethostname()}.{os.getpid()}")
+    try:
+        path.rename(aside)
+    except FileNotFoundError:
+        return
+    if _holder(aside) != holder:
+        with suppress(FileExistsError):
+            os.link(aside, path)
+    aside.unlink()
 
 
 def _holder(path: Path) -> dict[str, Any]:

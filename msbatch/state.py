@@ -55,9 +55,12 @@ class AttemptRecord(BaseModel):
 
     @property
     def preempted(self) -> bool:
-        """Whether the attempt had to make room for another job, which is no fault of its own."""
+        """Whether the attempt had to make room for another job, which is no fault of its own.
+
+        Of a TERM only a preemption is left: what somebody cancelled never starts again under the same number.
+        """
         try:
-            return Path(f"{self.launch}.stop").read_text().strip() == "preempted"
+            return Path(f"{self.launch}.stop").read_text().strip() in ("preempted", "terminated")
         except OSError:
             return False
 

@@ -27,7 +27,7 @@ def init() -> None:
 
     if SETTINGS.exists():
         raise MsbatchError(f"{SETTINGS} exists already.", "Edit it, or move it away first.")
-    write_text(SETTINGS, to_toml(Settings()))
+    write_text(SETTINGS, to_toml(Settings(), left_out=["cluster"]))
     click.echo(f"Wrote {SETTINGS}.")
 
 

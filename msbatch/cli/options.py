@@ -134,5 +134,6 @@ def study_settings(given: dict[str, Any]) -> Settings:
         "cluster": cluster_values(given),
     }
     settings = load_settings(SETTINGS, overrides)
-    image = settings.cluster.image.absolute()  # a rerun may be asked for from another folder
-    return settings.model_copy(update={"cluster": settings.cluster.model_copy(update={"image": image})})
+    # A rerun may be asked for from another folder: what the site said is kept, not where.
+    resolved = {"image": settings.cluster.image.absolute(), "site": None}
+    return settings.model_copy(update={"cluster": settings.cluster.model_copy(update=resolved)})

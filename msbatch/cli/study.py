@@ -86,14 +86,6 @@ def plan_run(given: dict[str, Any]) -> RunDir:
     return create_or_reuse(draw_plan(settings.paths.store, settings), settings, given["new"])
 
 
-def draw(given: dict[str, Any]) -> Plan:
-    """Draw a plan and save nothing."""
-    from msbatch.cohort.folds import draw_plan
-
-    settings = study_settings(given)
-    return draw_plan(settings.paths.store, settings)
-
-
 def show_plan(run: RunDir | None, plan: Plan, most: int = 40) -> None:
     """Print the folds, unless there are too many to look at, and the numbers of the tasks."""
     from msbatch.cli.tables import plan_table

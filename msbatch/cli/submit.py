@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -54,15 +55,17 @@ def submit(run: Path | None, local: bool, jobs: int | None, folds: list[int] | N
     """
     from msbatch.cluster import slurm
 
-    if local and not given["dry_run"]:
+    if local:
         _submit_local(run, folds, jobs, given)
         return
     if not (given["dry_run"] or given["prepare"]):
         slurm.check()
-    order = _order(run, given)
-    check_folds(order.plan, folds)
-    tasks = [task for task in order.plan.tasks if folds is None or task.fold in folds]
-    _submit_to_slurm(order, tasks, given)
+    settings = study_settings(given)
+    found, drawn = _found_or_drawn(run, settings, given["new"])
+    check_folds(drawn, folds)
+    tasks = [task for task in drawn.tasks if folds is None or task.fold in folds]
+    order = _checked(found, drawn, settings, tasks, given["dry_run"])
+    _submit_to_slurm(order, tasks, given, None if run is not None else settings)
 
 
 @click.command()
@@ -89,11 +92,12 @@ def rerun(run: Path | None, **given: Any) -> None:
 
     found = find_run(run)
     settings = load_settings(found.settings, {"cluster": cluster_values(given)})
-    order = _checked(found, load_plan(found.plan), settings, given["dry_run"])
-    tasks = _chosen(order, given["failed"], given["folds"], given["backbones"])
+    plan = load_plan(found.plan)
+    tasks = _chosen(found, plan, given["failed"], given["folds"], given["backbones"])
     if not tasks:
         click.echo(f"{found.root}: there is nothing to run again.")
         return
+    order = _checked(found, plan, settings, tasks, given["dry_run"])
     _show_order(order, tasks)
     if given["dry_run"]:
         _show_texts(order, tasks)
@@ -105,53 +109,61 @@ def _submit_local(run: Path | None, folds: list[int] | None, jobs: int | None, g
     from msbatch.layout import find_run
     from msbatch.plan import load_plan
 
+    if given["dry_run"]:
+        show_plan(*_found_or_drawn(run, study_settings(given), given["new"]))
+        return
     check_training()
     chosen = find_run(run) if run is not None else plan_run(given)
     show_plan(chosen, load_plan(chosen.plan))
     run_and_reduce(chosen, folds, jobs)
 
 
-def _submit_to_slurm(order: Order, tasks: Sequence[Task], given: dict[str, Any]) -> None:
-    from msbatch.cluster.submit import prepare
+def _submit_to_slurm(order: Order, tasks: Sequence[Task], given: dict[str, Any], drawn_from: Settings | None) -> None:
+    """Show what would be submitted, ask, save the plan where it was drawn just now, and submit."""
+    from msbatch.cluster.submit import prepare, refuse_other_resources
     from msbatch.cluster.submit import submit as submit_tasks
+    from msbatch.runs import create_or_reuse
 
     todo = _waiting(order, tasks)
-    show_plan(None if given["dry_run"] else order.run, order.plan)
-    if not todo:
-        click.echo(f"Nothing to submit: every task of {order.run.root} is done or queued. See: msbatch status")
-        return
-    _show_order(order, todo)
+    show_plan(order.run, order.plan)
+    if todo:
+        _show_order(order, todo)
     if given["dry_run"]:
         _show_texts(order, todo)
-    elif given["prepare"]:
+        return
+    if todo and not given["prepare"] and not _agreed(given["yes"]):
+        return
+    if drawn_from is not None:
+        refuse_other_resources(order)
+        order = replace(order, run=create_or_reuse(order.plan, drawn_from, given["new"]))
+    if given["prepare"]:
         _show_by_hand(order, todo, prepare(order))
-    elif _agreed(given["yes"]):
+    else:
         _show_submitted(order, submit_tasks(order, tasks))
 
 
-def _order(run: Path | None, given: dict[str, Any]) -> Order:
-    """Draw or find the run, and check all that its tasks need before anything is queued."""
+def _found_or_drawn(run: Path | None, settings: Settings, new: bool) -> tuple[RunDir, Plan]:
+    """Give a run and its plan; what is drawn is not saved yet."""
     from msbatch.cohort.folds import draw_plan
     from msbatch.layout import find_run
     from msbatch.plan import load_plan
-    from msbatch.runs import create_or_reuse, preview
+    from msbatch.runs import preview
 
-    settings, dry_run = study_settings(given), given["dry_run"]
     if run is not None:
         found = find_run(run)
-        return _checked(found, load_plan(found.plan), settings, dry_run)
-    drawn = draw_plan(settings.paths.store, settings)
-    order = _checked(*preview(drawn, settings, given["new"]), settings, dry_run)
-    return order if dry_run else replace(order, run=create_or_reuse(drawn, settings, given["new"]))
+        return found, load_plan(found.plan)
+    return preview(draw_plan(settings.paths.store, settings), settings, new)
 
 
-def _checked(run: RunDir, plan: Plan, settings: Settings, dry_run: bool) -> Order:
+def _checked(run: RunDir, plan: Plan, settings: Settings, tasks: Sequence[Task], dry_run: bool) -> Order:
+    """Check all that the tasks need before anything is queued."""
+    from msbatch.cluster.status import is_done
     from msbatch.cluster.submit import Image, Order
     from msbatch.store import verify_store
 
     image = Image()
     try:
-        check_weights(plan, set(plan.backbones))
+        check_weights(plan, {task.backbone for task in tasks if not is_done(run, task)})
         verify_store(Path(plan.store.path), plan.store.sha256)
         image = _image(settings)
     except MsbatchError as error:
@@ -184,18 +196,24 @@ def _waiting(order: Order, tasks: Sequence[Task]) -> list[Task]:
         return [task for task in tasks if not is_done(order.run, task)]
 
 
-def _chosen(order: Order, failed: bool, folds: list[int] | None, backbones: list[str] | None) -> list[Task]:
+def _chosen(
+    run: RunDir, plan: Plan, failed: bool, folds: list[int] | None, backbones: list[str] | None
+) -> Sequence[Task]:
+    from msbatch.cluster.survey import survey
     from msbatch.config import full_name
 
     if not (failed or folds or backbones):
         raise MsbatchError("Say which tasks: --failed, --folds or --backbones.", "msbatch status shows how they stand.")
-    check_folds(order.plan, folds)
-    names = {full_name(name) for name in backbones or order.plan.backbones}
-    unknown = sorted(names - set(order.plan.backbones))
+    check_folds(plan, folds)
+    names = {full_name(name) for name in backbones or plan.backbones}
+    unknown = sorted(names - set(plan.backbones))
     if unknown:
-        raise MsbatchError(f"The run has no backbone {unknown[0]}: it has {', '.join(order.plan.backbones)}.")
-    chosen = [t for t in order.plan.tasks if t.backbone in names and (folds is None or t.fold in folds)]
-    return _waiting(order, chosen) if failed else chosen
+        raise MsbatchError(f"The run has no backbone {unknown[0]}: it has {', '.join(plan.backbones)}.")
+    chosen = [t for t in plan.tasks if t.backbone in names and (folds is None or t.fold in folds)]
+    if not failed:
+        return chosen
+    ended = {status.index for status in survey(run, chosen).tasks if status.phase == "failed"}
+    return [task for task in chosen if task.index in ended]
 
 
 def _show_order(order: Order, tasks: Sequence[Task]) -> None:
@@ -212,7 +230,7 @@ def _show_order(order: Order, tasks: Sequence[Task]) -> None:
 def _show_texts(order: Order, tasks: Sequence[Task]) -> None:
     from msbatch.cluster.submit import sbatch_texts
 
-    for text in sbatch_texts(order, tasks):
+    for text in sbatch_texts(order, tasks) if tasks else ():
         click.echo(f"\n{text.rstrip()}")
     click.echo("\nThis was a dry run: nothing was written or submitted.")
 
@@ -221,12 +239,19 @@ def _show_by_hand(order: Order, tasks: Sequence[Task], folder: Path) -> None:
     from msbatch.cluster.sites import sbatch_options, task_parameters
     from msbatch.layout import data_dir
 
-    numbers = ",".join(str(task.index) for task in tasks)
-    options = " ".join(sbatch_options(task_parameters(order.site, order.plan.compute)))
-    script = data_dir("slurm") / "lopo_array.sbatch"
+    array = f"--array={_ranges([task.index for task in tasks])}%{order.site.array_parallelism}"
+    options = sbatch_options(task_parameters(order.site, order.plan.compute))
+    words = ["sbatch", array, *options, str(data_dir("slurm") / "lopo_array.sbatch"), str(order.run.root)]
     click.echo(f"Ready: {folder}. Submit it yourself, then reduce:")
-    click.echo(f"  sbatch --array={numbers} {options} {script} {order.run.root}")
+    click.echo(f"  {shlex.join(words)}")
     click.echo(f"  msbatch reduce {order.run.root}")
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Write ascending numbers as sbatch reads them: 0-5,7."""
+    starts = [n for n in numbers if n - 1 not in set(numbers)]
+    ends = [n for n in numbers if n + 1 not in set(numbers)]
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in zip(starts, ends, strict=True))
 
 
 def _agreed(yes: bool) -> bool:
@@ -239,7 +264,7 @@ def _agreed(yes: bool) -> bool:
 
 def _show_submitted(order: Order, made: Sequence[Submission]) -> None:
     if not made:
-        click.echo("Nothing to submit: somebody else was quicker. See: msbatch status")
+        click.echo(f"Nothing to submit: every task of {order.run.root} is done or queued. See: msbatch status")
         return
     *arrays, reducer = made
     for array in arrays:

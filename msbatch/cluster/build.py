@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from msbatch import __version__
-from msbatch.cluster.container import ImageFacts, lock_file, read_facts, write_record
+from msbatch.cluster.container import ImageFacts, lock_file, read_facts, record_file, write_record
 from msbatch.errors import MsbatchError
 from msbatch.files import atomic_path
 from msbatch.layout import data_dir
@@ -72,6 +72,7 @@ def build(image: Path, recipe: Recipe, program: str, say: Callable[[str], None])
     with atomic_path(image.absolute()) as temporary:
         digest = _run([program, "--debug", "build", *_options(recipe), str(temporary), str(definition())], say)
         temporary.chmod(0o755 & ~_umask())
+    record_file(image).unlink(missing_ok=True)  # that of the image before this one
     facts = read_facts(image, program, full=True)
     base = recipe.base or _default("FROM")
     write_record(

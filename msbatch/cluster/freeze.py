@@ -6,7 +6,7 @@ import shutil
 import uuid
 from pathlib import Path
 
-from msbatch.files import make_dir, sha256, sha256_json
+from msbatch.files import PRIVATE_FILE, make_dir, sha256, sha256_json
 from msbatch.layout import PACKAGE, RunDir, data_dir
 
 
@@ -32,6 +32,7 @@ def freeze_code(run: RunDir) -> str:
     for name, path in sources.items():
         make_dir((fresh / name).parent)
         shutil.copyfile(path, fresh / name)
+        (fresh / name).chmod(PRIVATE_FILE)
     shutil.rmtree(target, ignore_errors=True)
     fresh.replace(target)
     return digest

@@ -128,6 +128,7 @@ RULES = (
     Rule(UNKNOWN, "exit", r"^0$", "unknown: it ended as if all were well, without predictions"),
     Rule(UNKNOWN, "exit", r".", "unknown: it ended with exit code {0}"),
     Rule(KILLED, "slurm", r"FAILED 0:9", "its launcher was killed (SIGKILL)"),
+    Rule(OTHER, "slurm", r"^FAILED", "its launcher failed"),
     Rule(NODE, "began", r"yes", "probably node lost: its launcher ended without a word"),
     Rule(CANCELLED, "began", r"no", "probably cancelled: Slurm let go of it before it began"),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from msbatch.cluster.ledger import Submission
+from msbatch.cluster.ledger import Submission, read_ledger
 from msbatch.cluster.sbatch import settle
 from msbatch.cluster.status import is_done
 from msbatch.cluster.submit import LOCK_WAIT_S, Order, held, submit_all
@@ -32,17 +32,18 @@ def rerun(order: Order, tasks: Sequence[Task], fresh: bool) -> list[Submission]:
     Raises
     ------
     MsbatchError
-        If one of them is still queued or running, or Slurm refuses; then everything is as before.
+        If one of them is still queued or running, or Slurm refuses; then what it refused is as before.
     """
     with run_lock(order.run.root / "submit.lock", LOCK_WAIT_S):
         settle(order.run)
         _refuse_live(order.run, tasks)
-        moves = [move for task in tasks for move in _moves(order.run, task, fresh)]
-        _carry_out(moves)
+        before = len(read_ledger(order.run))
+        moves = {task.index: _moves(order.run, task, fresh) for task in tasks}
+        _carry_out([move for own in moves.values() for move in own])
         try:
             return submit_all(order, tasks)
         except BaseException:
-            _carry_out([(target, source) for source, target in moves])
+            _undo(moves, read_ledger(order.run)[before:])
             raise
 
 
@@ -63,6 +64,13 @@ def _moves(run: RunDir, task: Task, fresh: bool) -> Moves:
     parts = [folder.manifest, folder.predictions, folder.weights, folder.tensorboard] if done or fresh else []
     parts += [folder.checkpoints] if fresh else []
     return [(part, _place(folder) / part.name) for part in parts if part.exists()]
+
+
+def _undo(moves: dict[int, Moves], made: Sequence[Submission]) -> None:
+    """Put back what belongs to tasks that Slurm does not have; of an unsettled submission nobody knows yet."""
+    taken = {task for entry in made if not entry.refused for task in entry.tasks}
+    back = [(target, source) for task, own in moves.items() if task not in taken for source, target in own]
+    _carry_out(back)
 
 
 def _place(folder: TaskDir) -> Path:

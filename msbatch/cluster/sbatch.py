@@ -23,6 +23,7 @@ from msbatch.errors import MsbatchError
 from msbatch.layout import RunDir
 
 SETTLE_S = 120.0
+LATE_S = 20.0
 UNSURE = ("timed out", "unable to contact", "socket", "communication", "zero bytes", "make sense of")
 
 
@@ -111,11 +112,13 @@ def _after_failure(run: RunDir, entry: Submission, words: str) -> Submission:
 def _look_up(name: str, patient: bool) -> str | None:
     """Ask for a job by its name; where sbatch itself was unsure, give Slurm time to come back."""
     deadline = time.monotonic() + SETTLE_S
-    if patient:
-        time.sleep(2)
+    late = time.monotonic() + (LATE_S if patient else 0)  # a busy controller may yet get to it
     while True:
         try:
-            return slurm.named(name)
+            job = slurm.named(name)
+            if job is not None or time.monotonic() >= late:
+                return job
+            time.sleep(1)
         except slurm.SlurmError as error:
             if time.monotonic() > deadline:
                 raise MsbatchError(
@@ -134,6 +137,8 @@ def _adopt(run: RunDir, entry: Submission, job: str) -> Submission:
             task = _task_of(DelayedSubmission.load(path).function)
             number = job if task is None else elements[task]
             path.rename(JobPaths(entry.folder, job_id=number).submitted_pickle)
+    for path in entry.folder.glob(".submission_file_*"):
+        path.rename(JobPaths(entry.folder, job_id=job).submission_file)
     record(run, "submitted", name=entry.name, job=job)
     return taken
 

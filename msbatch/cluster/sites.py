@@ -52,7 +52,7 @@ def sbatch_options(parameters: Mapping[str, Any]) -> list[str]:
     return [f"--{k.replace('_', '-')}" if v is True else f"--{k.replace('_', '-')}={v}" for k, v in named.items()]
 
 
-def launch_conf(site: ClusterSettings, paths: Mapping[str, Path | str | None], gpus: bool) -> str:
+def launch_conf(site: ClusterSettings, paths: Mapping[str, Path | str | None], gpus: bool, watched: bool = True) -> str:
     """Write what the launcher on the node has to know, as assignments that bash reads.
 
     Parameters
@@ -61,6 +61,8 @@ def launch_conf(site: ClusterSettings, paths: Mapping[str, Path | str | None], g
         RUN, CODE, STORE and WEIGHTS, and of the image IMAGE, IMAGE_BYTES and IMAGE_SHA256.
     gpus : bool
         Whether tasks use GPUs.
+    watched : bool
+        Whether the launcher kills a task that is silent, and requeues one that it stopped; the reducer is neither.
 
     Raises
     ------
@@ -77,9 +79,10 @@ def launch_conf(site: ClusterSettings, paths: Mapping[str, Path | str | None], g
         "PROGRAM": site.program,
         "PYTHON": sys.executable,
         "GPUS": int(gpus),
-        "TIME_MIN": site.time_min,
+        "TIME_MIN": site.time_min if watched else site.reducer_time_min,
         "LEAD_S": site.signal_lead_s,
-        "HANG_S": round(site.hang_min * 60),
+        "HANG_S": max(1, round(site.hang_min * 60)) if watched else 0,
+        "REQUEUE": "yes" if watched else "no",
     }
     lines = [f"{name}={shlex.quote('' if value is None else str(value))}" for name, value in values.items()]
     lines += [f'SCRATCH="{site.scratch}"', f"MODULES=({_words(site.modules)})", f"BINDS=({_words(site.binds)})"]

@@ -21,7 +21,7 @@ from msbatch.errors import MsbatchError
 from msbatch.files import make_dir, write_text
 from msbatch.layout import RunDir
 from msbatch.lock import run_lock
-from msbatch.plan import Plan, Task
+from msbatch.plan import Plan, Task, load_plan
 from msbatch.state import read_attempts
 
 LOCK_WAIT_S = 60
@@ -107,7 +107,33 @@ def submit(order: Order, tasks: Sequence[Task]) -> list[Submission]:
     with run_lock(order.run.root / "submit.lock", LOCK_WAIT_S):
         settle(order.run)
         todo = waiting(order.run, tasks)
-        return submit_all(order, todo) if todo else []
+        if todo:
+            return submit_all(order, todo)
+        return [submit_reducer(order, freeze_code(order.run))] if _unreduced(order.run) else []
+
+
+def refuse_other_resources(order: Order) -> None:
+    """Refuse to change what queued tasks of a run were planned with: they read it when they start.
+
+    Raises
+    ------
+    MsbatchError
+        If tasks of the run are queued or running, and its plan says other resources.
+    """
+    if not order.run.plan.is_file():
+        return
+    old = load_plan(order.run.plan)
+    if old.compute != order.plan.compute and held(order.run, old.tasks):
+        raise MsbatchError(
+            f"Tasks of {order.run.root} are queued with other processes, threads or device than these.",
+            "Wait for them or stop them (msbatch cancel), or make another run with --new.",
+        )
+
+
+def _unreduced(run: RunDir) -> bool:
+    """Say whether a submission was broken off between its last array and its reducer."""
+    taken = [entry for entry in read_ledger(run) if entry.job]
+    return bool(taken) and taken[-1].kind == "fold"
 
 
 def submit_all(order: Order, tasks: Sequence[Task]) -> list[Submission]:
@@ -151,9 +177,10 @@ def sbatch_texts(order: Order, tasks: Sequence[Task]) -> list[str]:
 
 def prepare(order: Order) -> Path:
     """Freeze the code and write the launcher's settings for people who call sbatch themselves; give their folder."""
-    code = order.run.frozen(freeze_code(order.run)).resolve()
-    folder = make_dir(order.root / "jobs" / "by-hand")
-    write_text(folder / "launch.conf", conf_text(order, code))
+    with run_lock(order.run.root / "submit.lock", LOCK_WAIT_S):
+        code = order.run.frozen(freeze_code(order.run)).resolve()
+        folder = make_dir(order.root / "jobs" / "by-hand")
+        write_text(folder / "launch.conf", conf_text(order, code, "fold"))
     return folder
 
 
@@ -168,7 +195,7 @@ def _submit(
     name = f"msb-{order.plan.signature[:8]}-{number}"
     folder = make_dir(order.root / "jobs" / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{number}")
     code = order.run.frozen(digest).resolve()
-    write_text(folder / "launch.conf", conf_text(order, code))
+    write_text(folder / "launch.conf", conf_text(order, code, kind))
     entry = Submission(name, kind, folder, tuple(task.index for task in tasks))
     told = {"kind": kind, "folder": f"jobs/{folder.name}", "tasks": list(entry.tasks)}
     record(order.run, "submitting", name=name, **told, code_sha256=digest, image_sha256=order.image.sha256)
@@ -192,15 +219,17 @@ def _calls(order: Order, code: Path, kind: Kind, tasks: Sequence[Task]) -> list[
     return [BatchCall(script, (root, "--task", n), log, threads) for n, log in zip(numbers, logs, strict=True)]
 
 
-def conf_text(order: Order, code: Path) -> str:
-    """Write what the launcher of this order's tasks reads."""
+def conf_text(order: Order, code: Path, kind: Kind) -> str:
+    """Write what the launcher of this order's tasks, or of their reducer, reads."""
     paths: dict[str, Path | str | None] = {
         "RUN": order.root,
         "CODE": code,
-        "STORE": Path(order.plan.store.path).resolve(),
-        "WEIGHTS": Path(order.plan.weights_dir).resolve(),
+        "STORE": order.plan.store.path,
+        "WEIGHTS": order.plan.weights_dir,
         "IMAGE": order.image.path,
         "IMAGE_BYTES": str(order.image.bytes),
         "IMAGE_SHA256": order.image.sha256,
     }
-    return launch_conf(order.site, paths, order.plan.compute.device == "cuda")
+    if kind == "reduce":
+        return launch_conf(order.site, paths, gpus=False, watched=False)
+    return launch_conf(order.site, paths, gpus=order.plan.compute.device == "cuda")

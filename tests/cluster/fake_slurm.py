@@ -32,6 +32,8 @@ if name == "sbatch":
         sys.exit("sbatch: error: invalid partition specified: gpuu\\nsbatch: error: Invalid partition name specified")
     if mood.startswith("takes ") and "--array=" in text and len(queue) >= int(mood.split()[1]):
         sys.exit("sbatch: error: AssocMaxSubmitJobLimit\\nsbatch: error: Batch job submission failed")
+    if mood == "holds one job" and queue:
+        sys.exit("sbatch: error: AssocMaxSubmitJobLimit\\nsbatch: error: Batch job submission failed")
     if mood == "drops":
         sys.exit("sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)")
     number = 100 + len(queue)
@@ -40,6 +42,8 @@ if name == "sbatch":
     job = {{"job": number, "name": wish["job-name"].strip("'"), "tasks": tasks, "state": "PENDING"}}
     queue.append({{**job, "wish": wish, "inside": inside}})
     save()
+    if mood == "kills":
+        os.kill(os.getppid(), 9)
     if mood == "mumbles":
         sys.exit("sbatch: error: Batch job submission failed: Socket timed out on send/recv operation")
     print("Submitted batch job", number)
@@ -73,7 +77,7 @@ class FakeSlurm:
 
     Its mood: ``fine``; ``refuses`` sbatch; ``mumbles``: takes a job, but tells sbatch that it timed out;
     ``drops``: tells sbatch that it cannot be reached; ``deaf``: answers nobody;
-    ``takes 1``: refuses a second array.
+    ``takes 1``: refuses a second array; ``holds one job``: and a reducer; ``kills``: takes a job and kills who asks.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -222,4 +222,4 @@ def test_what_a_killed_launcher_left_on_the_node_is_removed_by_the_next(node: No
 def test_a_task_that_failed_on_a_full_disk_is_said_to_have_done_so(node: Node) -> None:
     assert node.run("fills")[0] == 1
     assert node.end()["cause"] == "the disk is full"
-    assert sorted(path.suffix for path in node.launches.iterdir()) == [".end", ".start"]
+    assert sorted(path.suffix for path in node.launches.iterdir()) == [".end", ".ready", ".start"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from msbatch.cluster.sites import launch_conf, reducer_parameters, sbatch_options, task_parameters
-from msbatch.config import ClusterSettings, ComputeSettings, load_settings
+from msbatch.config import ClusterSettings, ComputeSettings, Settings, load_settings, to_toml
 from msbatch.errors import MsbatchError
 from msbatch.layout import data_dir
 
@@ -43,6 +43,22 @@ def test_site_settings_lie_under_msbatch_toml_and_flags(tmp_path: Path) -> None:
     settings.write_text(f'[cluster]\nsite = "{site}"\naccount = "b"\nqos = "b"\n')
     found = load_settings(settings, {"cluster": {"qos": "c", "constraint": None}}).cluster
     assert (found.partition, found.account, found.qos, found.constraint) == ("a", "b", "c", None)
+
+
+def test_a_site_counts_after_init_and_a_flag_for_another_site_over_the_file(tmp_path: Path) -> None:
+    settings, site = tmp_path / "msbatch.toml", tmp_path / "site.toml"
+    settings.write_text(to_toml(Settings(), left_out=["cluster"]))
+    site.write_text("time_min = 60\nscratch = '/local'\n")
+    assert load_settings(settings, {"cluster": {"site": site}}).cluster.time_min == 60
+    settings.write_text("[cluster]\ntime_min = 120\nqos = 'b'\n")
+    found = load_settings(settings, {"cluster": {"site": site, "scratch": "/fast"}}).cluster
+    assert (found.time_min, found.scratch, found.qos) == (60, "/fast", "b")
+
+
+def test_a_limit_without_time_before_the_warning_is_refused_with_its_flags(tmp_path: Path) -> None:
+    with pytest.raises(MsbatchError, match=r"5 min \(--time\).*180 s \(--signal-lead\)") as caught:
+        load_settings(tmp_path / "none.toml", {"cluster": {"time_min": 5}})
+    assert len(str(caught.value)) < 200
 
 
 def test_a_wrong_key_is_blamed_on_the_site_file(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 import multiprocessing
 import os
 import re
+import signal
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +17,8 @@ from msbatch.cluster import sbatch
 from msbatch.cluster.batchcall import BatchCall
 from msbatch.cluster.ledger import Submission, read_ledger
 from msbatch.cluster.rerun import rerun
-from msbatch.cluster.submit import Order, sbatch_texts, submit
-from msbatch.config import ClusterSettings
+from msbatch.cluster.submit import Order, refuse_other_resources, sbatch_texts, submit
+from msbatch.config import ClusterSettings, ComputeSettings
 from msbatch.errors import MsbatchError
 from msbatch.layout import RunDir
 from msbatch.plan import Task, load_plan
@@ -119,7 +121,10 @@ def test_a_job_that_slurm_took_in_spite_of_an_error_is_found_by_its_name(order: 
     assert (reducer.folder / "101_submitted.pkl").is_file()
 
 
-def test_a_job_that_slurm_never_got_is_not_taken_for_queued(order: Order, fake_slurm: FakeSlurm) -> None:
+def test_a_job_that_slurm_never_got_is_not_taken_for_queued(
+    order: Order, fake_slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sbatch, "LATE_S", 1)
     fake_slurm.set(mood="drops")
     with pytest.raises(MsbatchError, match="does not answer"):
         submit(order, order.plan.tasks)
@@ -127,22 +132,19 @@ def test_a_job_that_slurm_never_got_is_not_taken_for_queued(order: Order, fake_s
     assert len(arrays(submit(order, order.plan.tasks))[0].tasks) == 11
 
 
-def test_a_submission_that_was_killed_is_settled_by_the_next(
-    order: Order, fake_slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Killed(BaseException):
-        pass
-
-    def killed(*_: object, **__: object) -> None:
-        raise Killed
-
-    with monkeypatch.context() as patch:  # the outside world strikes between sbatch and the ledger's second line
-        patch.setattr(sbatch, "record", killed)
-        with pytest.raises(Killed):
-            submit(order, order.plan.tasks)
+def test_a_submission_that_was_killed_is_settled_by_the_next(order: Order, fake_slurm: FakeSlurm) -> None:
+    fake_slurm.set(mood="kills")  # sbatch takes the array, and the person's session ends before it can be noted
+    killed = multiprocessing.get_context("spawn").Process(target=submit, args=(order, order.plan.tasks))
+    killed.start()
+    killed.join(60)
+    assert killed.exitcode == -signal.SIGKILL
     assert len(fake_slurm.jobs()) == 1
+    fake_slurm.set(mood="fine")
+    (reducer,) = submit(order, order.plan.tasks)
+    assert [entry.job for entry in read_ledger(order.run)] == ["100", reducer.job]
+    assert fake_slurm.jobs()[1]["wish"]["dependency"] == "afterany:100"
     assert submit(order, order.plan.tasks) == []
-    assert [entry.job for entry in read_ledger(order.run)] == ["100"]
+    assert not list(order.run.jobs.rglob(".*")), "nothing of the broken submission is left over"
 
 
 def test_two_at_once_submit_every_task_once(order: Order, fake_slurm: FakeSlurm) -> None:
@@ -171,7 +173,7 @@ def test_nothing_of_a_submission_is_for_other_eyes(order: Order) -> None:
     open_ones = [
         path for path in (*order.run.jobs.rglob("*"), *order.run.code.rglob("*")) if path.stat().st_mode & 0o077
     ]
-    assert [path for path in open_ones if path.is_relative_to(order.run.jobs)] == []
+    assert open_ones == []
     assert order.run.jobs.stat().st_mode & 0o077 == 0
 
 
@@ -196,6 +198,37 @@ def test_a_refused_rerun_puts_everything_back(order: Order, fake_slurm: FakeSlur
     with pytest.raises(MsbatchError, match="invalid partition"):
         rerun(order, order.plan.tasks[:1], fresh=True)
     assert files(order.run) == before
+
+
+def test_a_rerun_whose_reducer_is_refused_leaves_the_queued_tasks_to_train_anew(
+    order: Order, fake_slurm: FakeSlurm
+) -> None:
+    done = order.run.task("a", 0)
+    fake_slurm.set(mood="holds one job")
+    with pytest.raises(MsbatchError, match="AssocMaxSubmitJobLimit"):
+        rerun(order, order.plan.tasks[:2], fresh=False)
+    assert [job["tasks"] for job in fake_slurm.jobs()] == [2]
+    assert not done.predictions.exists(), "the queued task would find it and do nothing"
+    fake_slurm.set(mood="fine")
+    assert [entry.kind for entry in submit(order, order.plan.tasks[:2])] == ["reduce"]
+
+
+def test_other_resources_are_refused_while_tasks_are_queued(order: Order, fake_slurm: FakeSlurm) -> None:
+    submit(order, order.plan.tasks)
+    other = replace(order, plan=order.plan.model_copy(update={"compute": ComputeSettings(processes=2)}))
+    with pytest.raises(MsbatchError, match="queued with other processes") as caught:
+        refuse_other_resources(other)
+    assert "--new" in caught.value.hint
+    refuse_other_resources(order)
+    fake_slurm.end_all()
+    refuse_other_resources(other)
+
+
+def test_the_reducer_is_neither_watched_nor_requeued(order: Order) -> None:
+    array, reducer = submit(order, order.plan.tasks)
+    told = [(entry.folder / "launch.conf").read_text().splitlines() for entry in (array, reducer)]
+    assert {"HANG_S=1800", "REQUEUE=yes", "TIME_MIN=240"} <= set(told[0])
+    assert {"HANG_S=0", "REQUEUE=no", "TIME_MIN=30"} <= set(told[1])
 
 
 def test_a_live_task_is_not_run_again(order: Order, fake_slurm: FakeSlurm) -> None:
