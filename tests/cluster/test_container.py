@@ -133,6 +133,14 @@ def test_a_build_is_recorded_with_the_digest_of_its_base(image: Path, tmp_path: 
     assert not list(tmp_path.glob(".*"))
 
 
+def test_an_image_built_anew_is_not_held_against_the_record_of_the_old_one(image: Path) -> None:
+    container.check(image, "apptainer")
+    record = json.loads(container.record_file(image).read_text())
+    container.record_file(image).write_text(json.dumps({**record, "bytes": record["bytes"] + 7}))
+    facts = build(image, Recipe(), "apptainer", lambda _: None)
+    assert container.check(image, "apptainer") == facts
+
+
 def test_a_base_given_as_a_path_is_found(image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "rootfs").mkdir()
     monkeypatch.chdir(tmp_path)
