@@ -122,7 +122,7 @@ def _spread(studies: list[list[Injection]], kinds: Iterable[Kind], rng: random.R
     """Give kinds that hit no task to studies that have another fault too; a study is submitted in one way only."""
     for kind in kinds:
         runtime = kind.runtimes[0]
-        free = [study for study in studies if study[-1].runtime == runtime and not _held(study) and _plain(study)]
+        free = [study for study in studies if study[-1].runtime == runtime and _is_plain(study)]
         if not free:
             free = [[]]
             studies += free
@@ -133,12 +133,10 @@ def by_name(name: str) -> Kind:
     return next(kind for kind in KINDS if kind.name == name)
 
 
-def _held(study: list[Injection]) -> bool:
-    return any(by_name(injection.kind).when == "held" for injection in study)
-
-
-def _plain(study: list[Injection]) -> bool:
-    return all(by_name(injection.kind).when != "submit" for injection in study)
+def _is_plain(study: list[Injection]) -> bool:
+    """Say whether a study is submitted in the ordinary way, to the ordinary cluster."""
+    kinds = [by_name(injection.kind) for injection in study]
+    return all(kind.when not in ("held", "submit") and "--no-accounting" not in kind.variant for kind in kinds)
 
 
 # --- one study -------------------------------------------------------------------------------------------

@@ -30,6 +30,9 @@ def test_what_comes_of_each_fault_can_be_told_from_the_others_of_its_study(seed:
         hits = [injection for injection in study if by_name(injection.kind).when in ("held", "task", "alone")]
         assert len({injection.task for injection in hits}) == len(hits)
         assert sum(by_name(injection.kind).when == "submit" for injection in study) <= 1
+        kinds = [by_name(injection.kind) for injection in study]
+        if any("--no-accounting" in kind.variant for kind in kinds):
+            assert len(kinds) == 1, "a cluster without accounting takes any account"
         assert len(hits) == 1 or all(by_name(injection.kind).when != "alone" for injection in hits)
 
 
