@@ -141,6 +141,7 @@ def training_batches(
         pin_memory=torch.cuda.is_available(),
         collate_fn=_collate,
         worker_init_fn=_keep_ignoring,
+        multiprocessing_context="fork" if workers else None,  # one of several processes would spawn, and copy all cells
     )
     yield from loader
 

@@ -22,6 +22,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from msbatch.config import ComputeSettings
+from msbatch.driver import explain_driver, read_driver
 from msbatch.errors import MsbatchError
 from msbatch.logs import configure
 from msbatch.training.faults import as_told
@@ -57,7 +58,10 @@ class World:
         """Average gradients over all processes; a lone process keeps its model as it is."""
         if self.size == 1:
             return model
-        return DistributedDataParallel(model, device_ids=[self.device.index] if self.device.type == "cuda" else None)
+        devices = [self.device.index] if self.device.type == "cuda" else None
+        # No parameter is unused, but this keeps gradients in the same buckets from the first step on. Buckets that
+        # are rearranged after it would let sums over three or more processes round otherwise after each resuming.
+        return DistributedDataParallel(model, device_ids=devices, find_unused_parameters=True)
 
     def mean(self, value: torch.Tensor) -> torch.Tensor:
         """Average a tensor over all processes, in place."""
@@ -119,15 +123,16 @@ def check_devices(crew: Crew) -> None:
     Raises
     ------
     MsbatchError
-        If the plan says cuda and this node shows fewer devices than processes.
+        If the plan says cuda and this node shows fewer devices than processes; an old driver is named as the cause.
     """
     if crew.compute.device != "cuda":
         return
     seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if seen < crew.node.processes:
+        hint = explain_driver(torch.version.cuda, read_driver())
         raise MsbatchError(
             f"The plan asks for {crew.node.processes} GPU(s), this machine shows {seen}.",
-            "Check the driver and CUDA_VISIBLE_DEVICES, or plan again with --device cpu.",
+            hint or "Check the driver and CUDA_VISIBLE_DEVICES, or plan again with --device cpu.",
         )
 
 
@@ -144,6 +149,7 @@ def launch(work: Callable[..., None], crew: Crew, *arguments: Any) -> None:
     if crew.compute.processes == 1:
         work(_alone(crew.compute), *arguments)
         return
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # every process would warn of what `wrap` chose on purpose
     reports = get_context("spawn").SimpleQueue()
     with tempfile.TemporaryDirectory(prefix="msbatch-") as folder:
         given = (work, crew, Path(folder), reports, arguments)

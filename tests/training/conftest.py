@@ -1,10 +1,11 @@
 """A small packed cohort and runs on it, for the tests of the training stage."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tasks import stop_all
 
 from msbatch.cohort.folds import draw_plan
 from msbatch.cohort.pack import PackOptions, pack
@@ -24,6 +25,12 @@ def store_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table = draw_cohort(folder, patients=6, cells=8, seed=1)
     pack(folder / "images", table, folder / "cohort.h5", PackOptions(size_px=48))
     return folder / "cohort.h5"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays() -> Iterator[None]:
+    yield
+    stop_all()
 
 
 @pytest.fixture

@@ -4,8 +4,6 @@ import logging
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,23 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tasks import files, finish, folder, scalars, start
 
 from msbatch.errors import MsbatchError
-from msbatch.layout import RunDir, TaskDir
+from msbatch.layout import RunDir
 from msbatch.plan import load_plan
 from msbatch.predictions import Predictions, read_predictions
 from msbatch.state import read_state
 from msbatch.store import Store
 from msbatch.training.task import run_task
 
-SCRIPT = Path(__file__).resolve().parents[2] / "jobs" / "fold.py"
 STILL = {"drop_rate": 0.0, "drop_path": 0.0}
-
-
-def folder(run: RunDir, index: int = 0) -> TaskDir:
-    task = load_plan(run.plan).tasks[index]
-    return run.task(task.backbone, task.fold)
 
 
 def predictions(run: RunDir, index: int = 0) -> Predictions:
@@ -37,21 +29,6 @@ def predictions(run: RunDir, index: int = 0) -> Predictions:
     task = plan.tasks[index]
     identity = {"signature": plan.signature, "backbone": task.backbone, "fold": task.fold}
     return read_predictions(run.task(task.backbone, task.fold), identity)
-
-
-def start(run: RunDir) -> subprocess.Popen[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(SCRIPT), str(run.root), "--task", "0"]
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
-
-
-def finish(run: RunDir) -> str:
-    process = start(run)
-    output, _ = process.communicate(timeout=200)
-    assert process.returncode == 0, output
-    return output
 
 
 def test_every_held_out_cell_is_predicted_once(make_run: Any, store_path: Path) -> None:
@@ -69,9 +46,9 @@ def test_every_held_out_cell_is_predicted_once(make_run: Any, store_path: Path) 
 def test_a_task_that_has_its_predictions_is_left_alone(make_run: Any) -> None:
     run = make_run("run")
     run_task(run, 0)
-    before = {path: path.stat().st_mtime_ns for path in run.root.rglob("*") if path.is_file()}
+    before = files(run)
     run_task(run, 0)
-    assert {path: path.stat().st_mtime_ns for path in run.root.rglob("*") if path.is_file()} == before
+    assert files(run) == before
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker")
@@ -119,7 +96,7 @@ def test_ten_kills_change_no_prediction(processes: int, make_run: Any) -> None:
     output = finish(killed)
     assert "Resuming from step" in output
     assert folder(killed).predictions.read_bytes() == folder(calm).predictions.read_bytes()
-    assert steps_logged(killed) == steps_logged(calm)
+    assert scalars(killed) == scalars(calm)
 
 
 def kill_at_random(run: RunDir, attempt: int, chance: random.Random) -> None:
@@ -135,9 +112,7 @@ def kill_at_random(run: RunDir, attempt: int, chance: random.Random) -> None:
 
 
 def steps_logged(run: RunDir) -> list[int]:
-    events = EventAccumulator(str(folder(run).tensorboard), size_guidance={"scalars": 0})
-    events.Reload()
-    return [event.step for event in events.Scalars("train/loss")]
+    return [step for step, _ in scalars(run)["train/loss"]]
 
 
 def test_a_damaged_newest_checkpoint_costs_one_round_and_nothing_else(make_run: Any, caplog: Any) -> None:
@@ -154,35 +129,6 @@ def test_a_damaged_newest_checkpoint_costs_one_round_and_nothing_else(make_run: 
         run_task(hurt, 0)
     assert f"{newest.name} is damaged" in caplog.text
     assert folder(hurt).predictions.read_bytes() == folder(calm).predictions.read_bytes()
-
-
-def test_a_full_disk_fails_the_task_and_keeps_what_is_there(make_run: Any) -> None:
-    calm, full = make_run("calm"), make_run("full")
-    run_task(calm, 0)
-    output, code = finish_with_small_files(full)
-    assert code == 1
-    assert "could not be written" in read_state(folder(full)).reason, output
-    assert "Traceback" not in output
-    assert not list(folder(full).root.rglob("*.tmp.*"))
-    run_task(full, 0)
-    assert folder(full).predictions.read_bytes() == folder(calm).predictions.read_bytes()
-
-
-def finish_with_small_files(run: RunDir) -> tuple[str, int]:
-    """Run the task where no file can grow beyond 300 kB, which is less than a checkpoint."""
-    limited = [
-        "bash",
-        "-c",
-        'ulimit -f 300; exec "$@"',
-        "bash",
-        sys.executable,
-        str(SCRIPT),
-        str(run.root),
-        "--task",
-        "0",
-    ]
-    done = subprocess.run(limited, capture_output=True, text=True, check=False, timeout=100)
-    return done.stdout + done.stderr, done.returncode
 
 
 def test_a_diverging_task_fails_and_says_so(make_run: Any) -> None:
@@ -216,22 +162,6 @@ def test_a_task_planned_for_a_gpu_never_falls_back(make_run: Any) -> None:
 def test_a_batch_that_cannot_be_shared_is_refused(make_run: Any) -> None:
     with pytest.raises(MsbatchError, match="cannot be shared evenly by 3"):
         run_task(make_run("run", compute={"processes": 3}), 0)
-
-
-def test_a_killed_process_fails_the_task_and_its_peers_end(make_run: Any) -> None:
-    run = make_run("run", steps=4000, patience=10_000, compute={"processes": 2})
-    process = start(run)
-    while read_state(folder(run)).step == 0:
-        time.sleep(0.02)
-    os.kill(ranks_of(process)[-1], signal.SIGKILL)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert "SIGKILL" in read_state(folder(run)).reason, output
-
-
-def ranks_of(process: subprocess.Popen[str]) -> list[int]:
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
 def test_tensorboard_shows_each_step_once_and_no_phantom_run(make_run: Any) -> None:
