@@ -281,7 +281,9 @@ def newest_checkpoint_corrupted(study: Study, task: int, step: int) -> None:
 
 def limit_lowered(study: Study, task: int, step: int) -> None:
     with study.paused(task, step):
-        study.set_limit(task, 1)
+        start = study.starts(task)[-1]
+        ran_s = time.time() - start.with_name(f"{start.name}.start").stat().st_mtime
+        study.set_limit(task, int(ran_s + 45) // 60 + 1)  # a limit that is past would end it at once
         study.wait_told(task)
     study.set_limit(task, 10)  # or its next start had one minute too
     study.wait_restart(task)
