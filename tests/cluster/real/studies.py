@@ -27,6 +27,7 @@ processes = 2
 time_min = 10
 mem_gb = 2
 signal_lead_s = 60
+array_parallelism = 4
 reducer_mem_gb = 1
 image = "{image}"
 scratch = "{scratch}"

@@ -76,7 +76,7 @@ def test_the_tables_are_those_of_one_machine_byte_for_byte(cluster: Cluster, fin
     folder = cluster.new_folder("local")
     for name in ("cohort.h5", "msbatch.toml"):
         cluster.run("cp", finished.folder / name, folder)
-    cluster.run("msbatch", "submit", *TWO, "--local", cwd=folder, timeout=900)
+    cluster.run("msbatch", "submit", *TWO, "--local", cwd=folder, timeout=1200)
     found = tables(finished.run)
     assert set(found) >= {"folds.csv", "cells.csv", "patients.csv"}
     assert found == tables(newest_run(folder))
@@ -139,7 +139,7 @@ def test_the_array_can_be_submitted_by_hand(cluster: Cluster, finished: Finished
     _copy_study(cluster, finished, folder)
     said = cluster.run("msbatch", "submit", "--backbones", "test_vit", "--prepare", cwd=folder).stdout
     (line,) = [line.strip() for line in said.splitlines() if line.strip().startswith("sbatch ")]
-    chosen = line.replace("--array=0,1,2,3,4,5", "--array=1,4")
+    chosen = line.replace("--array=0-5%4", "--array=1,4")
     assert chosen != line
     cluster.run("bash", "-c", chosen, cwd=folder)
     wait_until_idle(cluster)
