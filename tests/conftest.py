@@ -6,10 +6,15 @@ from pathlib import Path
 
 import pytest
 from commands import Run
+from hypothesis import settings
 
 from msbatch.cli import main
 from msbatch.cohort.pack import PackOptions, pack
 from msbatch.cohort.synth import draw_cohort
+
+# How long an example takes says nothing on a machine that does something else as well.
+settings.register_profile("msbatch", deadline=None)
+settings.load_profile("msbatch")
 
 # A runner that was started in the background ignores interrupts, and so would everything it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -11,7 +11,7 @@ import pytest
 
 from msbatch.cluster.freeze import code_digest
 from msbatch.cluster.local import default_jobs
-from msbatch.cluster.status import run_status
+from msbatch.cluster.status import task_status
 from msbatch.config import ComputeSettings
 from msbatch.plan import load_plan
 
@@ -27,7 +27,10 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
 
 
 def attempts(study: "Study") -> list[tuple[str, int]]:
-    return [(status.phase, status.attempt) for status in run_status(study.run, load_plan(study.run.plan))]
+    return [
+        (status.phase, status.attempt)
+        for status in (task_status(study.run, task) for task in load_plan(study.run.plan).tasks)
+    ]
 
 
 def test_every_task_runs_and_tables_follow(study: "Study") -> None:
