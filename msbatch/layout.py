@@ -25,7 +25,7 @@ class TaskDir:
 
     @property
     def attempts(self) -> Path:
-        """One empty file per attempt; the highest number owns the task."""
+        """One file per attempt; the highest number owns the task."""
         return self.root / "attempts"
 
     @property
