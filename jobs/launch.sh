@@ -64,6 +64,18 @@ check_image() {
     [ "$(stat -L -c %s "$IMAGE")" = "$IMAGE_BYTES" ] || refuse "the image is not the one that was submitted, or cut off: $IMAGE"
 }
 
+count_files() { find -H "$1" | wc -l; }
+# Cleaners of scratch remove what is old, file by file: what is left of an unpacked image must not run.
+is_whole() { [ -d "$1" ] && [ "$(count_files "$1")" = "$(cat "$1.files" 2>/dev/null)" ]; }
+
+unpack() {
+    say "unpacking the image to $2" >&2
+    rm -rf "$2"*
+    "$program" --silent build --sandbox "$2.new" "$1" >&2 && count_files "$2.new" >"$2.files" && mv -T "$2.new" "$2" && return
+    rm -rf "$2.new"
+    return 1
+}
+
 # Unpack the image once per node; the lock is on the node's own disk, where flock is reliable.
 unpacked() {
     local root target
@@ -71,14 +83,7 @@ unpacked() {
     target=$root/${IMAGE_SHA256:0:16}
     mkdir -p "$root" && [ -O "$root" ] && [ ! -L "$root" ] || return 1
     exec 9>"$root/lock" && flock 9 || return 1
-    if [ ! -d "$target" ]; then
-        rm -rf "$root"/unpacking.*
-        say "unpacking the image to $target" >&2
-        if ! "$program" --silent build --sandbox "$root/unpacking.$$" "$IMAGE" >&2 || ! mv -T "$root/unpacking.$$" "$target"; then
-            rm -rf "$root/unpacking.$$"
-            return 1
-        fi
-    fi
+    is_whole "$target" || unpack "$IMAGE" "$target" || return 1
     exec 9>&-
     echo "$target"
 }

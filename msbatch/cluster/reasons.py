@@ -15,6 +15,7 @@ WEIGHTS = "missing weights"
 DISK = "disk full"
 IMAGE = "image missing"
 CONTAINER = "no container program"
+NOT_STARTED = "container not started"
 NODE = "node lost"
 CANCELLED = "cancelled"
 PREEMPTED = "preempted"
@@ -84,7 +85,10 @@ class Reason:
 
 @dataclass(frozen=True)
 class Rule:
-    """A category, the trace to look at, what to find in it, and how to say so; {0} is the trace's first line."""
+    """A category, the trace to look at, what to find in it, and how to say so.
+
+    In `said`, {0} is the pattern's group, or the trace's first line where it has none.
+    """
 
     category: str
     trace: str
@@ -102,7 +106,9 @@ RULES = (
     Rule(STUCK, "told", r"without progress"),
     Rule(GPU_MEMORY, "told", r"CUDA.*out of memory|out of memory.*CUDA"),
     Rule(MEMORY, "slurm", r"OUT_OF_MEMORY", "out of memory: Slurm ended it at its limit{limit}"),
-    Rule(MEMORY, "log", r"exceeded (job )?memory limit|oom.kill", "out of memory: Slurm ended it at its limit{limit}"),
+    Rule(
+        MEMORY, "log", r"exceeded (?:job )?memory limit|oom.kill", "out of memory: Slurm ended it at its limit{limit}"
+    ),
     Rule(MEMORY, "told", r"out of memory"),
     Rule(IMAGE, "cause", r"image is"),
     Rule(CONTAINER, "cause", r"neither apptainer"),
@@ -125,6 +131,7 @@ RULES = (
     Rule(PREEMPTED, "cause", r"preempted", "another job took its place, and it was not requeued"),
     Rule(OTHER, "cause", r"."),
     Rule(MEMORY, "exit", r"^137\b", "probably out of memory: it was killed (exit code 137)"),
+    Rule(NOT_STARTED, "log", r"(?s:.*)^FATAL:\s+(.*)", "the container did not start: {0}"),
     Rule(UNKNOWN, "exit", r"^0$", "unknown: it ended as if all were well, without predictions"),
     Rule(UNKNOWN, "exit", r".", "unknown: it ended with exit code {0}"),
     Rule(KILLED, "slurm", r"FAILED 0:9", "its launcher was killed (SIGKILL)"),
@@ -143,6 +150,7 @@ HINTS = {
     DISK: "free some space, or set another cluster.scratch",
     IMAGE: "make it again with: msbatch container build",
     CONTAINER: "set cluster.modules (--modules) to what provides it",
+    NOT_STARTED: "check the node with: msbatch doctor, on that node",
     HUNG: "if it is slow rather than stuck, allow it longer: --hang",
     STUCK: SEE_LOG,
     OTHER: SEE_LOG,
@@ -152,11 +160,19 @@ HINTS = {
 
 def explain(evidence: Evidence) -> Reason:
     """Find the reason of a failure: the first rule that fits."""
-    rule = next(rule for rule in RULES if re.search(rule.pattern, _trace(evidence, rule.trace), re.IGNORECASE))
-    lines = _trace(evidence, rule.trace).splitlines()
+    rule, match = next((rule, match) for rule in RULES if (match := _find(rule, evidence)))
+    lines = match.string.splitlines()
     own_hint = lines[1] if rule.trace == "told" and len(lines) > 1 and not lines[1].startswith(GENERIC_HINT) else ""
-    said = rule.said.format(lines[0], limit=_of(evidence.mem_gb, "GB"), time=_of(evidence.time_min, "minutes"))
+    said = rule.said.format(
+        match[1] if match.re.groups else lines[0],
+        limit=_of(evidence.mem_gb, "GB"),
+        time=_of(evidence.time_min, "minutes"),
+    )
     return Reason(rule.category, said, own_hint or HINTS.get(rule.category, ""), _options(rule.category, evidence))
+
+
+def _find(rule: Rule, evidence: Evidence) -> re.Match[str] | None:
+    return re.search(rule.pattern, _trace(evidence, rule.trace), re.IGNORECASE | re.MULTILINE)
 
 
 def _trace(evidence: Evidence, name: str) -> str:

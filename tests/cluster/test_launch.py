@@ -49,8 +49,8 @@ class Node:
         self.payload = folder / "payload.py"
         self.payload.write_text(PAYLOAD)
         self.calls = folder / "calls"
-        self._program("scontrol", f'echo "scontrol $*" >>{self.calls}\n[ ! -e {folder}/deaf ]')
-        self._program("srun", "exec sleep 600")
+        self.program("scontrol", f'echo "scontrol $*" >>{self.calls}\n[ ! -e {folder}/deaf ]')
+        self.program("srun", "exec sleep 600")
         self.started: list[subprocess.Popen[str]] = []
 
     def start(self, how: str, restart: int = 0, end: float = 3600, **settings: Any) -> "subprocess.Popen[str]":
@@ -84,7 +84,7 @@ class Node:
     def asked(self) -> list[str]:
         return self.calls.read_text().splitlines() if self.calls.exists() else []
 
-    def _program(self, name: str, text: str) -> None:
+    def program(self, name: str, text: str) -> None:
         path = self.folder / "bin" / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(f"#!/bin/bash\n{text}\n")
@@ -196,6 +196,28 @@ def test_an_image_that_is_not_the_submitted_one_is_said(node: Node, content: byt
     assert code == 1
     assert said in out
     assert said in node.end()["cause"]
+
+
+APPTAINER = """
+if [ "$2" = build ]; then
+    mkdir "$4" && touch "$4/usr" "$4/dev"
+else
+    while [ "$1" != python ]; do image=$1 && shift; done
+    echo "in $(ls -m "$image")"
+    shift && exec python3 "$@"
+fi
+"""
+
+
+def test_an_image_is_unpacked_once_and_again_when_a_cleaner_took_some_of_it(node: Node) -> None:
+    node.program("apptainer", APPTAINER)
+    (node.folder / "image.sif").write_bytes(b"12345")
+    first, second = (node.run("0", runtime="sandbox") for _ in range(2))
+    next((node.folder / "scratch").glob("msbatch-*/*/dev")).unlink()
+    third = node.run("0", runtime="sandbox")
+    assert [code for code, _ in (first, second, third)] == [0, 0, 0]
+    assert ["unpacking" in out for _, out in (first, second, third)] == [True, False, True]
+    assert "in dev, usr" in third[1]
 
 
 def test_scratch_that_cannot_be_written_is_said(node: Node) -> None:

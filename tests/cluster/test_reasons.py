@@ -5,6 +5,7 @@ import pytest
 from msbatch.cluster.reasons import Evidence, explain
 
 LOST = "slurmstepd: error: *** JOB 12 ON v1 CANCELLED AT 2026-11-24T10:00:00"
+NO_DEV = "[launch] on v1\nFATAL:   an earlier one\nINFO: x\nFATAL:   container creation failed: no /dev\nbye"
 
 TOLD = [
     ("The loss became nan by step 40.\nLower training.lr or use precision fp32.", "non-finite loss"),
@@ -57,6 +58,8 @@ def test_a_tasks_own_words_are_passed_on(told: str, category: str) -> None:
         (Evidence(cause="the image is missing: /i.sif", exit_code=1), "image missing", "/i.sif"),
         (Evidence(cause="neither apptainer nor singularity is on this node: x"), "no container program", "neither"),
         (Evidence(cause="scratch cannot be written: /local", exit_code=1), "disk full", "/local"),
+        (Evidence(exit_code=255, log=NO_DEV), "container not started", "start: container creation failed: no /dev"),
+        (Evidence(exit_code=1, told="weights differ", log=NO_DEV), "error", "weights differ"),
         (Evidence(exit_code=0), "unknown", "without predictions"),
         (Evidence(exit_code=135, slurm="FAILED 7:0"), "unknown", "exit code 135 (SIGBUS)"),
         (Evidence(slurm="FAILED 0:9"), "killed", "its launcher was killed"),
