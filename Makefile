@@ -23,7 +23,7 @@ cluster-test: $(VENV)/.installed
 cluster-down:
 	tests/cluster/down $(CLUSTER)
 
-# Faults on clusters of its own, at most an hour; it goes on where it was stopped. Begin anew: rm -r /tmp/msbatch-faults
+# Faults on clusters of its own, at most an hour; the same code goes on where it was stopped.
 faults: $(VENV)/.installed
 	$(BIN)/python tests/cluster/faults/campaign.py --seed 1
 

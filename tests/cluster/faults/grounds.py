@@ -1,5 +1,6 @@
 """A test cluster for one worker alone, so that what a study does to its daemons hits no other study."""
 
+import json
 import os
 import pwd
 import signal
@@ -134,6 +135,17 @@ class Grounds:
     def _owns(self, process: Process) -> bool:
         told = (process.environment.get("SLURM_CONF", ""), process.environment.get("MSBATCH_LAUNCH", ""))
         return self._slurm["SLURM_CONF"] in told or f"{self.work}/" in " ".join((process.command, *told))
+
+
+def sandbox_of(base: Path, image: Path) -> Path:
+    """Give where the image lies unpacked, once for all studies of all campaigns."""
+    digest = json.loads(Path(f"{image}.json").read_text())["sha256"]
+    return base.parent / str(digest)[:16]
+
+
+def record_of(sandbox: Path) -> Path:
+    """Give the file that says of how many files a sandbox consists."""
+    return sandbox.with_name(f"{sandbox.name}.files")
 
 
 def _read(entry: Path) -> Process:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from grounds import USER, Done, Grounds, Process
+from grounds import USER, Done, Grounds, Process, record_of, sandbox_of
 
 from msbatch.cluster.ledger import Submission, newest, read_ledger
 from msbatch.layout import RunDir, TaskDir, list_runs
@@ -41,6 +41,7 @@ mem_gb = 2
 signal_lead_s = 15
 image = "image.sif"
 """
+DISKS = {"scratch": "12m", "runs": "96m"}
 TABLES = ("folds.csv", "cells.csv", "patients.csv", "missing.csv")
 
 
@@ -102,7 +103,15 @@ class Study:
         sandbox = sandbox_of(self._base, self.grounds.image)
         own = self.scratch / f"msbatch-{self.folder.stat().st_uid}"
         own.mkdir(exist_ok=True)
-        (own / sandbox.name).symlink_to(sandbox)
+        for path in (sandbox, record_of(sandbox)):
+            (own / path.name).symlink_to(path)
+        self.give(self.scratch)
+
+    def purge_sandbox(self) -> None:
+        """Leave of the unpacked image what a cleaner of scratch may leave."""
+        found = next(self.scratch.glob("msbatch-*")) / sandbox_of(self._base, self.grounds.image).name
+        found.unlink()
+        (found / "opt").mkdir(parents=True)
         self.give(self.scratch)
 
     def mount(self, folder: Path, size: str) -> None:
@@ -265,12 +274,6 @@ class Study:
         found = [f"process {process.pid}: {process.command[:80]}" for process in self.grounds.processes()]
         found += [str(path) for path in self.run.root.rglob("*") if _is_leftover(path)]
         return found + [str(path) for path in self.scratch.iterdir() if not re.fullmatch(r"msbatch-\d+", path.name)]
-
-
-def sandbox_of(base: Path, image: Path) -> Path:
-    """Give where the image lies unpacked, once for all studies of all campaigns."""
-    digest = json.loads(Path(f"{image}.json").read_text())["sha256"]
-    return base.parent / str(digest)[:16]
 
 
 def _bytes(path: Path) -> bytes:

@@ -5,8 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from campaign import Injection, Journal, Record, by_name, chosen, draw, last_line, left
+from campaign import Journal, last_line, left
+from draw import Injection, by_name, chosen, draw
 from kinds import KINDS
+from trial import Record
 
 RECORD = Record("scancel", "sif", 2, 10, "rerun", "cancelled", 40)
 
@@ -79,12 +81,15 @@ def test_a_line_that_was_cut_off_is_passed_over(tmp_path: Path) -> None:
     ("outcomes", "line", "code"),
     [
         (["healed", "rerun", "healed"], "faults: 3 injected, 2 healed, 1 rerun, 0 lost", 0),
-        (["healed", "lost"], "faults: 2 injected, 1 healed, 0 rerun, 1 lost", 1),
+        (["healed", "lost", "healed"], "faults: 3 injected, 2 healed, 0 rerun, 1 lost", 1),
+        (["healed", "rerun"], "faults: 2 injected, 1 healed, 1 rerun, 0 lost", 1),
         ([], "faults: 0 injected, 0 healed, 0 rerun, 0 lost", 1),
     ],
 )
 def test_the_last_line_and_the_exit_code(outcomes: list[str], line: str, code: int) -> None:
-    assert last_line(replace(RECORD, outcome=outcome) for outcome in outcomes) == (line, code)
+    study = draw(1, chosen("scancel / sif; rank killed / sif; requeue / sif"))[0]
+    records = [_record(injection, outcome) for injection, outcome in zip(study, outcomes, strict=False)]
+    assert last_line([study], {record.key: record for record in records}) == (line, code)
 
 
 def _record(injection: Injection, outcome: str) -> Record:
