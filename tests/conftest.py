@@ -1,11 +1,13 @@
-"""A small synthetic cohort, drawn and packed once, and a way to give commands, for tests of whole commands."""
+"""A small synthetic cohort, a stand-in for Slurm, and a way to give commands, for tests of whole commands."""
 
+import os
 import signal
 import sys
 from pathlib import Path
 
 import pytest
 from commands import Run
+from fake_slurm import FakeSlurm
 from hypothesis import settings
 
 from msbatch.cli import main
@@ -27,6 +29,14 @@ def cohort_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table = draw_cohort(folder, patients=4, cells=6, seed=2)
     pack(folder / "images", table, folder / "cohort.h5", PackOptions(size_px=48))
     return folder
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
+    """Give a stand-in for Slurm whose commands come first on the PATH."""
+    fake = FakeSlurm(tmp_path / "slurm")
+    monkeypatch.setenv("PATH", str(fake.folder), prepend=os.pathsep)
+    return fake
 
 
 @pytest.fixture

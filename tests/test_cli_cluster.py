@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 from commands import Run
+from fake_slurm import FakeSlurm
 from runs import make_plan
-from slurm_answers import SlurmAnswers, attempted, ended, started, submitted
+from traces import attempted, ended, started, submitted
 
 from msbatch.cluster import follow, logs
 from msbatch.cluster.ledger import record
@@ -17,12 +18,6 @@ from msbatch.plan import Plan, save_plan
 
 SWIN = "swin_tiny_patch4_window7_224"
 NAN = "The loss became nan by step 40.\nLower training.lr or use precision fp32."
-
-
-@pytest.fixture
-def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SlurmAnswers:
-    (tmp_path / "bin").mkdir()
-    return SlurmAnswers(tmp_path / "bin", monkeypatch)
 
 
 @pytest.fixture
@@ -38,7 +33,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plan: Plan) -> RunDir:
     return run
 
 
-def test_status_names_reasons_and_remedies(cli: Run, run: RunDir, plan: Plan, slurm: SlurmAnswers) -> None:
+def test_status_names_reasons_and_remedies(cli: Run, run: RunDir, plan: Plan, slurm: FakeSlurm) -> None:
     entry = submitted(run, range(8), "12")
     slurm.holds(*(f"12_{task}|PENDING|Resources|4:00:00|" for task in range(2, 8)))
     attempted(run, plan.tasks[0], ended(entry, "12_0", 1), phase="failed", reason=NAN)
@@ -56,7 +51,7 @@ def test_status_names_reasons_and_remedies(cli: Run, run: RunDir, plan: Plan, sl
 
 
 def test_status_watches_until_all_is_over_and_tells_failures_by_its_exit_code(
-    cli: Run, run: RunDir, plan: Plan, slurm: SlurmAnswers, monkeypatch: pytest.MonkeyPatch
+    cli: Run, run: RunDir, plan: Plan, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(follow, "EVERY_S", 0.2)
     entry = submitted(run, [0], "12")
@@ -76,7 +71,7 @@ def test_status_watches_until_all_is_over_and_tells_failures_by_its_exit_code(
 
 
 def test_logs_are_the_tasks_own_then_the_launchers_then_slurms(
-    cli: Run, run: RunDir, plan: Plan, slurm: SlurmAnswers
+    cli: Run, run: RunDir, plan: Plan, slurm: FakeSlurm
 ) -> None:
     entry = submitted(run, [4, 1], "12")
     attempted(run, plan.tasks[1], ended(entry, "12_1", 1), phase="failed", reason=NAN)
@@ -99,7 +94,7 @@ def test_logs_are_the_tasks_own_then_the_launchers_then_slurms(
 
 
 def test_logs_of_a_task_that_did_not_begin_say_how_it_stands(
-    cli: Run, run: RunDir, plan: Plan, slurm: SlurmAnswers
+    cli: Run, run: RunDir, plan: Plan, slurm: FakeSlurm
 ) -> None:
     submitted(run, [plan.tasks[0].index], "12")
     slurm.holds("12|PENDING|Resources|4:00:00|")
@@ -108,7 +103,7 @@ def test_logs_of_a_task_that_did_not_begin_say_how_it_stands(
 
 
 def test_logs_follow_until_the_task_ends(
-    cli: Run, run: RunDir, plan: Plan, slurm: SlurmAnswers, monkeypatch: pytest.MonkeyPatch
+    cli: Run, run: RunDir, plan: Plan, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logs, "POLL_S", 0.1)
     monkeypatch.setattr(logs, "ASK_EVERY_S", 0.3)
@@ -148,7 +143,7 @@ def test_logs_ask_for_what_they_need_to_know(cli: Run, run: RunDir, tmp_path: Pa
     assert run.plan.exists()
 
 
-def test_cancel_ends_this_runs_jobs_and_no_others(cli: Run, run: RunDir, slurm: SlurmAnswers) -> None:
+def test_cancel_ends_this_runs_jobs_and_no_others(cli: Run, run: RunDir, slurm: FakeSlurm) -> None:
     submitted(run, [0, 1, 2], "12")
     submitted(run, [], "13", "reduce")
     submitted(run, [3], "9")
@@ -164,7 +159,7 @@ def test_cancel_ends_this_runs_jobs_and_no_others(cli: Run, run: RunDir, slurm: 
     assert slurm.calls("scancel") == ["scancel --quiet 13 12"], "the reducer first, else it would start"
 
 
-def test_cancel_finds_jobs_of_unknown_fate_and_jobs_made_by_hand(cli: Run, run: RunDir, slurm: SlurmAnswers) -> None:
+def test_cancel_finds_jobs_of_unknown_fate_and_jobs_made_by_hand(cli: Run, run: RunDir, slurm: FakeSlurm) -> None:
     record(run, "submitting", name="msb-lost", kind="fold", folder="jobs/lost", tasks=[0])
     (run.jobs / "by-hand" / "launches").mkdir(parents=True)
     (run.jobs / "by-hand" / "launches" / "77_3.0.start").touch()
@@ -176,7 +171,7 @@ def test_cancel_finds_jobs_of_unknown_fate_and_jobs_made_by_hand(cli: Run, run: 
     assert "cancelled 1 queued task." in cli("cancel", "--yes")[1]
 
 
-def test_cancel_of_nothing_does_nothing(cli: Run, run: RunDir, slurm: SlurmAnswers) -> None:
+def test_cancel_of_nothing_does_nothing(cli: Run, run: RunDir, slurm: FakeSlurm) -> None:
     submitted(run, [0], "12")
     slurm.holds("55_0|RUNNING|None|9:00|v1")
     code, out, _ = cli("cancel")
@@ -185,7 +180,7 @@ def test_cancel_of_nothing_does_nothing(cli: Run, run: RunDir, slurm: SlurmAnswe
     assert not slurm.calls("scancel")
 
 
-def test_cancel_needs_an_answer_of_slurm(cli: Run, run: RunDir, slurm: SlurmAnswers) -> None:
+def test_cancel_needs_an_answer_of_slurm(cli: Run, run: RunDir, slurm: FakeSlurm) -> None:
     submitted(run, [0], "12")
     slurm.refuses("squeue", "squeue: error: Unable to contact slurm controller")
     code, _, error = cli("cancel", "--yes")

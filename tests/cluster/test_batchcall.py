@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from waiting import wait_until
 
 from msbatch.cluster.batchcall import BatchCall
 from msbatch.lock import is_alive
@@ -70,16 +71,10 @@ def test_it_does_not_outlive_its_launcher(tmp_path: Path) -> None:
         script = _pid(tmp_path)
         launcher.kill()
     assert process.wait(60) == -signal.SIGKILL
-    deadline = time.monotonic() + 30
-    while is_alive(script):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: not is_alive(script), "the script to end")
 
 
 def _pid(folder: Path) -> int:
-    deadline = time.monotonic() + 60
     log = folder / "task" / "log"
-    while not log.exists() or "pid" not in log.read_text():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: log.exists() and "pid" in log.read_text(), "the script to begin")
     return int(log.read_text().split()[-1])

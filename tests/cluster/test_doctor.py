@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from commands import Run
+from fake_slurm import FakeSlurm
 from sif_files import LABELS, write_sif
-from slurm_answers import SlurmAnswers
 
 from msbatch import driver
 from msbatch.cluster import node
@@ -27,29 +27,24 @@ backbones = ["swin"]
 [cluster]
 scratch = "{here}"
 """
-CONFIG = "AccountingStorageType   = accounting_storage/slurmdbd\n"
 
 
 class Machine:
     """A machine on which everything is as it should be."""
 
-    def __init__(self, here: Path, cohort: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, here: Path, cohort: Path, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch) -> None:
         self.here = here
+        self.slurm = slurm
         self.monkeypatch = monkeypatch
-        (here / "bin").mkdir()
-        self.slurm = SlurmAnswers(here / "bin", monkeypatch)
-        (here / "bin" / "sbatch.answer").write_text("slurm 22.05.8\n")
-        (here / "bin" / "scontrol.answer").write_text(CONFIG)
-        self.program = here / "bin" / "apptainer"
+        self.program = slurm.folder / "apptainer"
         self.program.write_text(APPTAINER.format(here=here))
         self.program.chmod(0o755)
         helpers = here / "libexec" / "apptainer" / "bin"
         helpers.mkdir(parents=True)
         for name in ("squashfuse_ll", "unsquashfs"):
             (helpers / name).touch()
-        for tool in ("cat", "basename"):
-            (here / "bin" / tool).symlink_to(str(shutil.which(tool)))
-        monkeypatch.setenv("PATH", str(here / "bin"))
+        (slurm.folder / "cat").symlink_to(str(shutil.which("cat")))
+        monkeypatch.setenv("PATH", str(slurm.folder))
         for name, text in (("FUSE", ""), ("NAMESPACES", "9000\n")):
             (here / name).write_text(text)
             monkeypatch.setattr(node, name, here / name)
@@ -77,9 +72,9 @@ class Machine:
 
 
 @pytest.fixture
-def machine(tmp_path: Path, cohort_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+def machine(tmp_path: Path, cohort_folder: Path, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.chdir(tmp_path)
-    return Machine(tmp_path, cohort_folder, monkeypatch)
+    return Machine(tmp_path, cohort_folder, slurm, monkeypatch)
 
 
 def examined(cli: Run, *options: str) -> tuple[int, dict[str, dict[str, object]]]:
@@ -113,7 +108,7 @@ BLOCKING: list[tuple[str, str, str, Spoil]] = [
         "task's job",
         "invalid partition specified: gpuu",
         "cluster.partition (--partition)",
-        lambda m: m.slurm.refuses("sbatch--test-only", "sbatch: error: invalid partition specified: gpuu"),
+        lambda m: m.slurm.refuses("sbatch --test-only", "sbatch: error: invalid partition specified: gpuu"),
     ),
     ("container", "no apptainer or singularity", "--runtime none", lambda m: m.lack(m.program)),
     ("its mode", "user namespaces are switched off", "setuid", lambda m: (m.here / "NAMESPACES").write_text("0\n")),
@@ -141,9 +136,9 @@ def test_what_stops_a_submission_is_named_with_what_to_do(
     assert not [check for check in others if check["blocks"] and not check["ok"]]
 
 
-NO_ACCOUNTS = "AccountingStorageType   = accounting_storage/none\n"
+NO_ACCOUNTS = "accounting_storage/none"
 NOTES: list[tuple[str, str, Spoil]] = [
-    ("accounting", "keeps no accounts", lambda m: (m.here / "bin" / "scontrol.answer").write_text(NO_ACCOUNTS)),
+    ("accounting", "keeps no accounts", lambda m: m.slurm.configures(AccountingStorageType=NO_ACCOUNTS)),
     ("mounting", "FUSE cannot be read", lambda m: m.lack(m.here / "FUSE")),
     ("unpacking", "no unsquashfs", lambda m: m.lack(m.here / "libexec" / "apptainer" / "bin" / "unsquashfs")),
     ("scratch", "known on the nodes only", lambda m: m.monkeypatch.setenv("MSBATCH_DOCTOR_SCRATCH", "$NOWHERE/x")),

@@ -1,10 +1,10 @@
 """The call of one task: its log, its environment, and that it leaves no process behind."""
 
 import os
-import time
 from pathlib import Path
 
 import pytest
+from waiting import wait_until
 
 from msbatch.cluster.jobcall import JobCall
 from msbatch.lock import is_alive
@@ -38,10 +38,7 @@ def test_the_exit_code_comes_back_and_the_log_grows(tmp_path: Path) -> None:
 def test_processes_of_a_killed_task_are_stopped_too(tmp_path: Path) -> None:
     assert call(tmp_path, 7)() == {"task": 7, "exit_code": -9}
     child = int((tmp_path / "task" / "log").read_text().split()[-1])
-    deadline = time.monotonic() + 30
-    while is_alive(child):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: not is_alive(child), "the child to end")
 
 
 def test_a_task_without_its_submission_is_stopped(tmp_path: Path) -> None:

@@ -4,10 +4,10 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
+from waiting import wait_until
 
 from msbatch.cluster.freeze import code_digest
 from msbatch.cluster.local import default_jobs
@@ -17,13 +17,6 @@ from msbatch.plan import load_plan
 
 if TYPE_CHECKING:
     from conftest import Study
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, f"waited a minute for: {what}"
-        time.sleep(0.05)
 
 
 def attempts(study: "Study") -> list[tuple[str, int]]:

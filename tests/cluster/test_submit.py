@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fake_slurm import FakeSlurm, fake_slurm
+from fake_slurm import FakeSlurm
 from runs import make_run, predict
 from submitit.core.utils import DelayedSubmission
 
@@ -24,14 +24,15 @@ from msbatch.layout import RunDir
 from msbatch.plan import Task, load_plan
 from msbatch.state import Attempt
 
-__all__ = ["fake_slurm"]
-
 LABELS = {f"P{number}": [number % 2] * 3 for number in range(6)}
 LOGITS = {"P0": [-1.0, -2.0, 1.0]}
 
+REFUSAL = "sbatch: error: invalid partition specified: gpuu\nsbatch: error: Invalid partition name specified"
+NO_ANSWER = "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)"
+
 
 @pytest.fixture
-def order(tmp_path: Path, fake_slurm: FakeSlurm) -> Order:  # noqa: ARG001
+def order(tmp_path: Path, slurm: FakeSlurm) -> Order:  # noqa: ARG001
     """Give a run of 12 tasks, one of which is done."""
     run = make_run(tmp_path / "run", LABELS, {"a": LOGITS, "b": {}})
     return Order(run, load_plan(run.plan), ClusterSettings(runtime="none"))
@@ -51,16 +52,14 @@ def calls(entry: Submission) -> dict[str, BatchCall]:
     return {number: DelayedSubmission.load(path).function for number, path in names.items()}
 
 
-def test_every_task_that_is_not_done_is_submitted_once_and_a_reducer_behind(
-    order: Order, fake_slurm: FakeSlurm
-) -> None:
+def test_every_task_that_is_not_done_is_submitted_once_and_a_reducer_behind(order: Order, slurm: FakeSlurm) -> None:
     array, reducer = submit(order, order.plan.tasks)
     assert array.tasks == tuple(task.index for task in order.plan.tasks if task.index != 0)
-    assert [job["tasks"] for job in fake_slurm.jobs()] == [11, 1]
-    assert fake_slurm.jobs()[1]["wish"]["dependency"] == f"afterany:{array.job}"
+    assert [job["tasks"] for job in slurm.jobs()] == [11, 1]
+    assert slurm.jobs()[1]["wish"]["dependency"] == f"afterany:{array.job}"
     assert reducer.tasks == ()
     assert submit(order, order.plan.tasks) == []
-    assert len(fake_slurm.jobs()) == 2
+    assert len(slurm.jobs()) == 2
 
 
 def test_each_element_runs_the_task_that_the_ledger_says(order: Order) -> None:
@@ -72,18 +71,18 @@ def test_each_element_runs_the_task_that_the_ledger_says(order: Order) -> None:
     assert made[array.element(4)].log == str(order.run.task("a", 4).log)
 
 
-def test_a_single_task_is_a_job_of_its_own(order: Order, fake_slurm: FakeSlurm) -> None:
+def test_a_single_task_is_a_job_of_its_own(order: Order, slurm: FakeSlurm) -> None:
     alone, _ = submit(order, order.plan.tasks[5:6])
-    assert "array" not in fake_slurm.jobs()[0]["wish"]
+    assert "array" not in slurm.jobs()[0]["wish"]
     assert list(calls(alone)) == [alone.job] == [alone.element(5)]
 
 
-def test_arrays_are_split_at_the_size_that_slurm_allows(order: Order, fake_slurm: FakeSlurm) -> None:
-    fake_slurm.set(max_array_size="4")
+def test_arrays_are_split_at_the_size_that_slurm_allows(order: Order, slurm: FakeSlurm) -> None:
+    slurm.configures(MaxArraySize=4)
     made = submit(order, order.plan.tasks)
     assert [len(entry.tasks) for entry in arrays(made)] == [4, 4, 3]
     jobs = ":".join(str(entry.job) for entry in arrays(made))
-    assert fake_slurm.jobs()[-1]["wish"]["dependency"] == f"afterany:{jobs}"
+    assert slurm.jobs()[-1]["wish"]["dependency"] == f"afterany:{jobs}"
     assert len(sbatch_texts(order, order.plan.tasks)) == 4
 
 
@@ -97,22 +96,22 @@ def test_the_dry_run_shows_what_sbatch_is_given(order: Order) -> None:
     assert unquoted == given.replace("'", "")
 
 
-def test_a_refusal_is_said_with_the_key_to_change_and_leaves_nothing(order: Order, fake_slurm: FakeSlurm) -> None:
-    fake_slurm.set(mood="refuses")
+def test_a_refusal_is_said_with_the_key_to_change_and_leaves_nothing(order: Order, slurm: FakeSlurm) -> None:
+    slurm.refuses("sbatch", REFUSAL)
     with pytest.raises(MsbatchError, match="invalid partition specified: gpuu") as caught:
         submit(order, order.plan.tasks)
     assert "--partition" in caught.value.hint
     assert not list(order.run.jobs.iterdir())
-    fake_slurm.set(mood="fine")
+    slurm.recovers()
     assert len(submit(order, order.plan.tasks)) == 2
 
 
-def test_a_job_that_slurm_took_in_spite_of_an_error_is_found_by_its_name(order: Order, fake_slurm: FakeSlurm) -> None:
-    fake_slurm.set(mood="mumbles")
+def test_a_job_that_slurm_took_in_spite_of_an_error_is_found_by_its_name(order: Order, slurm: FakeSlurm) -> None:
+    slurm.behaves("mumbles")
     array, reducer = submit(order, order.plan.tasks)
-    assert len(fake_slurm.jobs()) == 2
+    assert len(slurm.jobs()) == 2
     assert (array.job, reducer.job) == ("100", "101")
-    fake_slurm.set(mood="fine")
+    slurm.recovers()
     assert submit(order, order.plan.tasks) == []
     made = calls(array)
     assert {number: call.arguments[2] for number, call in made.items()} == {
@@ -122,45 +121,45 @@ def test_a_job_that_slurm_took_in_spite_of_an_error_is_found_by_its_name(order: 
 
 
 def test_a_job_that_slurm_never_got_is_not_taken_for_queued(
-    order: Order, fake_slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+    order: Order, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sbatch, "LATE_S", 1)
-    fake_slurm.set(mood="drops")
+    slurm.refuses("sbatch", NO_ANSWER)
     with pytest.raises(MsbatchError, match="does not answer"):
         submit(order, order.plan.tasks)
-    fake_slurm.set(mood="fine")
+    slurm.recovers()
     assert len(arrays(submit(order, order.plan.tasks))[0].tasks) == 11
 
 
-def test_a_submission_that_was_killed_is_settled_by_the_next(order: Order, fake_slurm: FakeSlurm) -> None:
-    fake_slurm.set(mood="kills")  # sbatch takes the array, and the person's session ends before it can be noted
+def test_a_submission_that_was_killed_is_settled_by_the_next(order: Order, slurm: FakeSlurm) -> None:
+    slurm.behaves("kills")  # sbatch takes the array, and the person's session ends before it can be noted
     killed = multiprocessing.get_context("spawn").Process(target=submit, args=(order, order.plan.tasks))
     killed.start()
     killed.join(60)
     assert killed.exitcode == -signal.SIGKILL
-    assert len(fake_slurm.jobs()) == 1
-    fake_slurm.set(mood="fine")
+    assert len(slurm.jobs()) == 1
+    slurm.recovers()
     (reducer,) = submit(order, order.plan.tasks)
     assert [entry.job for entry in read_ledger(order.run)] == ["100", reducer.job]
-    assert fake_slurm.jobs()[1]["wish"]["dependency"] == "afterany:100"
+    assert slurm.jobs()[1]["wish"]["dependency"] == "afterany:100"
     assert submit(order, order.plan.tasks) == []
     assert not list(order.run.jobs.rglob(".*")), "nothing of the broken submission is left over"
 
 
-def test_two_at_once_submit_every_task_once(order: Order, fake_slurm: FakeSlurm) -> None:
+def test_two_at_once_submit_every_task_once(order: Order, slurm: FakeSlurm) -> None:
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as people:
         made = list(people.map(submit, [order] * 2, [order.plan.tasks] * 2))
     assert sorted(len(entry) for entry in made) == [0, 2]
-    assert len(fake_slurm.jobs()) == 2
+    assert len(slurm.jobs()) == 2
 
 
 def test_what_a_surrounding_job_set_is_not_passed_on(
-    order: Order, fake_slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+    order: Order, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "1")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
     submit(order, order.plan.tasks)
-    assert [job["inside"] for job in fake_slurm.jobs()] == [[], []]
+    assert [job["inside"] for job in slurm.jobs()] == [[], []]
     assert os.environ["SLURM_ARRAY_TASK_ID"] == "3"
 
 
@@ -192,35 +191,33 @@ def test_a_rerun_takes_exactly_the_chosen_tasks_and_touches_no_other(order: Orde
     assert kept.read_bytes() == before[own.predictions]
 
 
-def test_a_refused_rerun_puts_everything_back(order: Order, fake_slurm: FakeSlurm) -> None:
+def test_a_refused_rerun_puts_everything_back(order: Order, slurm: FakeSlurm) -> None:
     before = files(order.run)
-    fake_slurm.set(mood="refuses")
+    slurm.refuses("sbatch", REFUSAL)
     with pytest.raises(MsbatchError, match="invalid partition"):
         rerun(order, order.plan.tasks[:1], fresh=True)
     assert files(order.run) == before
 
 
-def test_a_rerun_whose_reducer_is_refused_leaves_the_queued_tasks_to_train_anew(
-    order: Order, fake_slurm: FakeSlurm
-) -> None:
+def test_a_rerun_whose_reducer_is_refused_leaves_the_queued_tasks_to_train_anew(order: Order, slurm: FakeSlurm) -> None:
     done = order.run.task("a", 0)
-    fake_slurm.set(mood="holds one job")
+    slurm.behaves("holds 1")
     with pytest.raises(MsbatchError, match="AssocMaxSubmitJobLimit"):
         rerun(order, order.plan.tasks[:2], fresh=False)
-    assert [job["tasks"] for job in fake_slurm.jobs()] == [2]
+    assert [job["tasks"] for job in slurm.jobs()] == [2]
     assert not done.predictions.exists(), "the queued task would find it and do nothing"
-    fake_slurm.set(mood="fine")
+    slurm.recovers()
     assert [entry.kind for entry in submit(order, order.plan.tasks[:2])] == ["reduce"]
 
 
-def test_other_resources_are_refused_while_tasks_are_queued(order: Order, fake_slurm: FakeSlurm) -> None:
+def test_other_resources_are_refused_while_tasks_are_queued(order: Order, slurm: FakeSlurm) -> None:
     submit(order, order.plan.tasks)
     other = replace(order, plan=order.plan.model_copy(update={"compute": ComputeSettings(processes=2)}))
     with pytest.raises(MsbatchError, match="queued with other processes") as caught:
         refuse_other_resources(other)
     assert "--new" in caught.value.hint
     refuse_other_resources(order)
-    fake_slurm.end_all()
+    slurm.holds()
     refuse_other_resources(other)
 
 
@@ -231,15 +228,15 @@ def test_the_reducer_is_neither_watched_nor_requeued(order: Order) -> None:
     assert {"HANG_S=0", "REQUEUE=no", "TIME_MIN=30"} <= set(told[1])
 
 
-def test_a_live_task_is_not_run_again(order: Order, fake_slurm: FakeSlurm) -> None:
+def test_a_live_task_is_not_run_again(order: Order, slurm: FakeSlurm) -> None:
     array, _ = submit(order, order.plan.tasks)
     with pytest.raises(MsbatchError, match=f"still queued or running, as {array.job}_1"):
         rerun(order, [order.plan.tasks[2]], fresh=False)
-    fake_slurm.end_all()
+    slurm.holds()
     assert rerun(order, [order.plan.tasks[2]], fresh=False)[0].tasks == (2,)
 
 
-def test_a_task_that_somebody_submitted_by_hand_is_not_submitted_again(order: Order, fake_slurm: FakeSlurm) -> None:
+def test_a_task_that_somebody_submitted_by_hand_is_not_submitted_again(order: Order, slurm: FakeSlurm) -> None:
     submit(order, order.plan.tasks[5:6])
     ledger = order.run.submissions
     ledger.unlink()
@@ -247,26 +244,27 @@ def test_a_task_that_somebody_submitted_by_hand_is_not_submitted_again(order: Or
     Attempt.claim(order.run.task(task.backbone, task.fold), f"{order.run.jobs}/by-hand/launches/100.0")
     array, _ = submit(order, order.plan.tasks[5:])
     assert array.tasks == (5, 6, 8, 9, 10, 11)
-    assert fake_slurm.jobs()[-1]["wish"]["dependency"] == f"afterany:{array.job}"
+    assert slurm.jobs()[-1]["wish"]["dependency"] == f"afterany:{array.job}"
 
 
-def test_what_was_queued_before_a_limit_was_reached_is_reduced(order: Order, fake_slurm: FakeSlurm) -> None:
-    fake_slurm.set(max_array_size="4", mood="takes 1")
+def test_what_was_queued_before_a_limit_was_reached_is_reduced(order: Order, slurm: FakeSlurm) -> None:
+    slurm.configures(MaxArraySize=4)
+    slurm.behaves("takes 1")
     with pytest.raises(MsbatchError, match="AssocMaxSubmitJobLimit"):
         submit(order, order.plan.tasks)
-    assert [job["tasks"] for job in fake_slurm.jobs()] == [4, 1]
-    fake_slurm.set(mood="fine")
+    assert [job["tasks"] for job in slurm.jobs()] == [4, 1]
+    slurm.recovers()
     assert [len(entry.tasks) for entry in arrays(submit(order, order.plan.tasks))] == [4, 3]
 
 
-def test_a_fresh_rerun_sets_the_checkpoints_aside(order: Order, fake_slurm: FakeSlurm) -> None:
+def test_a_fresh_rerun_sets_the_checkpoints_aside(order: Order, slurm: FakeSlurm) -> None:
     task: Task = order.plan.tasks[3]
     folder = order.run.task(task.backbone, task.fold)
     folder.checkpoints.mkdir(parents=True)
     (folder.checkpoints / "step-0000010.pt").write_bytes(b"weights")
     rerun(order, [task], fresh=False)
     assert (folder.checkpoints / "step-0000010.pt").exists()
-    fake_slurm.end_all()
+    slurm.holds()
     rerun(order, [task], fresh=True)
     assert not folder.checkpoints.exists()
     assert (folder.earlier / "0000" / "checkpoints" / "step-0000010.pt").read_bytes() == b"weights"

@@ -6,8 +6,9 @@ import time
 from pathlib import Path
 
 import pytest
+from fake_slurm import FakeSlurm
 from runs import CLASSES, make_plan
-from slurm_answers import SlurmAnswers, attempted, ended, started, submitted
+from traces import attempted, ended, started, submitted
 
 from msbatch.cluster.ledger import record
 from msbatch.cluster.status import RunStatus, TaskStatus
@@ -29,12 +30,6 @@ def run(tmp_path: Path) -> RunDir:
     return RunDir(tmp_path / "run")
 
 
-@pytest.fixture
-def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SlurmAnswers:
-    (tmp_path / "bin").mkdir()
-    return SlurmAnswers(tmp_path / "bin", monkeypatch)
-
-
 def look(run: RunDir, plan: Plan, task: int = 0) -> TaskStatus:
     return survey(run, plan.tasks).tasks[task]
 
@@ -46,7 +41,7 @@ def finish(run: RunDir, plan: Plan, task: int) -> None:
     folder.manifest.touch()
 
 
-def test_a_task_is_queued_then_runs_then_is_done(run: RunDir, plan: Plan, slurm: SlurmAnswers) -> None:
+def test_a_task_is_queued_then_runs_then_is_done(run: RunDir, plan: Plan, slurm: FakeSlurm) -> None:
     entry = submitted(run, [4, 0], "12")
     slurm.holds("12_0|PENDING|Priority|4:00:00|", "12_1|PENDING|Resources|4:00:00|", "99|RUNNING|None|1:00|v1")
     waiting = survey(run, plan.tasks)
@@ -61,7 +56,7 @@ def test_a_task_is_queued_then_runs_then_is_done(run: RunDir, plan: Plan, slurm:
     assert look(run, plan).phase == "done", "its files decide, also while Slurm still ends the job"
 
 
-def test_a_stopped_task_waits_with_its_step(run: RunDir, plan: Plan, slurm: SlurmAnswers) -> None:
+def test_a_stopped_task_waits_with_its_step(run: RunDir, plan: Plan, slurm: FakeSlurm) -> None:
     entry = submitted(run, [0], "12")
     attempted(
         run, plan.tasks[0], ended(entry, "12", 75, "time limit", requeued=True), phase="waiting", step=40, steps=90
@@ -71,7 +66,7 @@ def test_a_stopped_task_waits_with_its_step(run: RunDir, plan: Plan, slurm: Slur
     assert (status.phase, status.reason, status.mark) == ("queued", "BeginTime", "queued at 40/90")
 
 
-def test_a_task_that_says_it_runs_but_is_gone_failed(run: RunDir, plan: Plan, slurm: SlurmAnswers) -> None:
+def test_a_task_that_says_it_runs_but_is_gone_failed(run: RunDir, plan: Plan, slurm: FakeSlurm) -> None:
     entry = submitted(run, [0, 1, 2, 3], "12")
     for task, launch in enumerate((ended(entry, "12_0", 137), started(entry, "12_1"), started(entry, "12_2"))):
         attempted(run, plan.tasks[task], launch, phase="running", step=40, steps=120)
@@ -85,7 +80,7 @@ def test_a_task_that_says_it_runs_but_is_gone_failed(run: RunDir, plan: Plan, sl
     assert (len(slurm.calls("squeue")), len(slurm.calls("sacct"))) == (1, 1), "however many tasks there are"
 
 
-def test_without_accounting_the_launchers_records_tell(run: RunDir, plan: Plan, slurm: SlurmAnswers) -> None:
+def test_without_accounting_the_launchers_records_tell(run: RunDir, plan: Plan, slurm: FakeSlurm) -> None:
     entry = submitted(run, [0, 1, 2, 3], "12")
     ended(entry, "12_0", 1, "the image is missing: /images/msbatch.sif")
     ended(entry, "12_1", 75, "terminated")
@@ -97,7 +92,7 @@ def test_without_accounting_the_launchers_records_tell(run: RunDir, plan: Plan, 
     assert survey(run, plan.tasks).note == ""
 
 
-def test_words_about_an_earlier_start_do_not_count(run: RunDir, plan: Plan, slurm: SlurmAnswers) -> None:
+def test_words_about_an_earlier_start_do_not_count(run: RunDir, plan: Plan, slurm: FakeSlurm) -> None:
     entry = submitted(run, [0], "12")
     ended(entry, "12", 2)
     long_ago = "slurmstepd: error: *** JOB 12 ON v1 CANCELLED AT 2020-01-01T00:00:00 DUE TO PREEMPTION ***\n"
@@ -109,7 +104,7 @@ def test_words_about_an_earlier_start_do_not_count(run: RunDir, plan: Plan, slur
     assert slurm.calls("sacct")
 
 
-def test_a_tasks_own_reason_counts_for_its_own_start_only(run: RunDir, plan: Plan, slurm: SlurmAnswers) -> None:
+def test_a_tasks_own_reason_counts_for_its_own_start_only(run: RunDir, plan: Plan, slurm: FakeSlurm) -> None:
     first = submitted(run, [0], "12")
     attempted(run, plan.tasks[0], ended(first, "12", 1), phase="failed", reason=NAN)
     failed = look(run, plan)
@@ -121,7 +116,7 @@ def test_a_tasks_own_reason_counts_for_its_own_start_only(run: RunDir, plan: Pla
     assert look(run, plan).category == "cancelled", "the second job never began"
 
 
-def test_a_task_that_failed_while_its_job_still_ends_has_failed(run: RunDir, plan: Plan, slurm: SlurmAnswers) -> None:
+def test_a_task_that_failed_while_its_job_still_ends_has_failed(run: RunDir, plan: Plan, slurm: FakeSlurm) -> None:
     entry = submitted(run, [0], "12")
     attempted(run, plan.tasks[0], started(entry, "12"), phase="failed", reason=NAN)
     slurm.holds("12|RUNNING|None|1:00|v1")
@@ -132,7 +127,7 @@ def test_a_task_that_failed_while_its_job_still_ends_has_failed(run: RunDir, pla
 
 @pytest.mark.parametrize("answer", ["refuses", "absent"])
 def test_without_an_answer_the_files_are_shown(
-    run: RunDir, plan: Plan, slurm: SlurmAnswers, answer: str, monkeypatch: pytest.MonkeyPatch
+    run: RunDir, plan: Plan, slurm: FakeSlurm, answer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entry = submitted(run, [0, 1, 2], "12")
     attempted(run, plan.tasks[0], started(entry, "12_0"), phase="running", step=40, steps=120)
@@ -147,7 +142,7 @@ def test_without_an_answer_the_files_are_shown(
     assert not slurm.calls("sacct")
 
 
-def test_a_run_on_this_machine_asks_no_slurm(run: RunDir, plan: Plan, slurm: SlurmAnswers) -> None:
+def test_a_run_on_this_machine_asks_no_slurm(run: RunDir, plan: Plan, slurm: FakeSlurm) -> None:
     attempted(run, plan.tasks[0], None, phase="running", step=1, steps=2)
     attempted(run, plan.tasks[1], None, phase="failed", reason=NAN)
     status = survey(run, plan.tasks)
@@ -157,7 +152,7 @@ def test_a_run_on_this_machine_asks_no_slurm(run: RunDir, plan: Plan, slurm: Slu
 
 
 def test_a_task_run_here_after_it_failed_on_the_cluster_is_told_by_its_files(
-    run: RunDir, plan: Plan, slurm: SlurmAnswers
+    run: RunDir, plan: Plan, slurm: FakeSlurm
 ) -> None:
     entry = submitted(run, [0], "12")
     attempted(run, plan.tasks[0], ended(entry, "12", 2), phase="running")
@@ -168,7 +163,7 @@ def test_a_task_run_here_after_it_failed_on_the_cluster_is_told_by_its_files(
     assert slurm.calls("squeue")
 
 
-def test_a_job_submitted_by_hand_is_found_by_its_attempt(run: RunDir, plan: Plan, slurm: SlurmAnswers) -> None:
+def test_a_job_submitted_by_hand_is_found_by_its_attempt(run: RunDir, plan: Plan, slurm: FakeSlurm) -> None:
     launch = run.jobs / "by-hand" / "launches" / "77_0.0"
     launch.parent.mkdir(parents=True)
     (run.jobs / "by-hand" / "launch.conf").touch()
@@ -186,7 +181,7 @@ def reducer(run: RunDir, plan: Plan) -> str:
     return status.reducer.phase
 
 
-def test_the_newest_reducer_is_followed(run: RunDir, plan: Plan, slurm: SlurmAnswers) -> None:
+def test_the_newest_reducer_is_followed(run: RunDir, plan: Plan, slurm: FakeSlurm) -> None:
     assert survey(run, plan.tasks).reducer is None
     ended(submitted(run, [], "11", "reduce"), "11", 0)
     entry = submitted(run, [], "13", "reduce")
@@ -207,7 +202,7 @@ def test_the_newest_reducer_is_followed(run: RunDir, plan: Plan, slurm: SlurmAns
 
 
 def test_elements_that_were_cancelled_before_they_began_share_a_row_of_accounting(
-    run: RunDir, plan: Plan, slurm: SlurmAnswers
+    run: RunDir, plan: Plan, slurm: FakeSlurm
 ) -> None:
     submitted(run, range(6), "12")
     slurm.accounts("12_[0,2-5%3]|CANCELLED by 1000|0:0", "12_1|NODE_FAIL|0:0")
@@ -215,7 +210,7 @@ def test_elements_that_were_cancelled_before_they_began_share_a_row_of_accountin
     assert reasons == ["cancelled", "its node was lost", *["cancelled"] * 4]
 
 
-def test_accounting_is_asked_once_for_what_is_final(run: RunDir, plan: Plan, slurm: SlurmAnswers) -> None:
+def test_accounting_is_asked_once_for_what_is_final(run: RunDir, plan: Plan, slurm: FakeSlurm) -> None:
     submitted(run, [0, 1], "12")
     slurm.accounts("12_0|NODE_FAIL|0:0", "12_1|RUNNING|0:0")
     answers = Answers()
@@ -227,7 +222,7 @@ def test_accounting_is_asked_once_for_what_is_final(run: RunDir, plan: Plan, slu
     assert len(slurm.calls("sacct")) == before
 
 
-def test_a_submission_of_unknown_fate_is_named(run: RunDir, plan: Plan, slurm: SlurmAnswers) -> None:
+def test_a_submission_of_unknown_fate_is_named(run: RunDir, plan: Plan, slurm: FakeSlurm) -> None:
     submitted(run, [0], "12")
     record(run, "submitting", name="msb-lost", kind="fold", folder="jobs/lost", tasks=[1])
     slurm.holds("12|PENDING|Resources|1:00|")
