@@ -83,6 +83,15 @@ def tables(run: RunDir) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(run.results.glob("*.csv"))}
 
 
+def told_to_others(run: RunDir) -> list[Path]:
+    """Name what says who the patients are and may not, or what others may read, of all that is in a run."""
+    may = ("plan.json", "predictions.csv", "predictions.json")
+    naming = [path for path, content in files([run.root]).items() if CANARY.encode() in content]
+    found = [path for path in naming if path.name not in may and not path.is_relative_to(run.results)]
+    found += [path for path in run.root.rglob("*") if CANARY in path.name]
+    return found + [path for path in [run.root, *run.root.rglob("*")] if path.lstat().st_mode & 0o077]
+
+
 def files(folders: Sequence[Path]) -> dict[Path, bytes]:
     """Give all files below some folders."""
     return {path: path.read_bytes() for folder in folders for path in folder.rglob("*") if path.is_file()}

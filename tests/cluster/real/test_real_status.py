@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from studies import make_study, newest_run, status, submit
+from studies import CANARY, make_study, newest_run, status, submit, told_to_others
 
 from msbatch.layout import RunDir
 
@@ -123,3 +123,10 @@ def test_cancel_ends_the_run_and_leaves_other_jobs_alone(cluster: Cluster, broke
         assert "Slurm holds nothing of it" in cluster.run("msbatch", "cancel", cwd=broken).stdout
     finally:
         cluster.run("scancel", other)
+
+
+def test_logs_and_states_of_failures_name_no_patient(broken: Path) -> None:
+    run = newest_run(broken)
+    assert CANARY in run.plan.read_text(), "this is what the test is about"
+    assert list(run.jobs.glob("*/*.err"))
+    assert told_to_others(run) == []
