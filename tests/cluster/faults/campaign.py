@@ -21,7 +21,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from draw import Injection, chosen, draw, live_tasks
-from grounds import CHECKOUT, USER, Grounds, record_of, sandbox_of
+from grounds import Grounds, record_of, sandbox_of
+from slurm_cluster import CHECKOUT, USER
 from study import BACKBONE, SETTINGS, TABLES, TASKS, Study
 from trial import Record, Trial
 
@@ -89,9 +90,7 @@ def prepare(base: Path, grounds: Grounds) -> None:
         grounds.root("chown", "--recursive", f"{USER}:", base)
     if not (base / "expected").is_dir():
         say("the undisturbed study")
-        done = grounds.user("msbatch", "submit", "--local", "--backbones", BACKBONE, cwd=base / "local")
-        if done.returncode:
-            raise SystemExit(done.stdout)
+        grounds.run("msbatch", "submit", "--local", "--backbones", BACKBONE, cwd=base / "local")
         for name in TABLES:
             (base / "made").mkdir(exist_ok=True)
             shutil.copy(next((base / "local" / "runs").glob(f"*/results/{name}")), base / "made")
@@ -101,9 +100,7 @@ def prepare(base: Path, grounds: Grounds) -> None:
         say("unpacking the image")
         made = base / "unpacking"
         shutil.rmtree(made, ignore_errors=True)
-        done = grounds.user("apptainer", "--silent", "build", "--sandbox", made, grounds.image, cwd=base)
-        if done.returncode:
-            raise SystemExit(done.stdout)
+        grounds.run("apptainer", "--silent", "build", "--sandbox", made, grounds.image, cwd=base)
         count = sum(len(folders) + len(files) for _, folders, files in os.walk(made)) + 1
         record_of(sandbox).write_text(f"{count}\n")  # as the launcher does
         made.rename(sandbox)

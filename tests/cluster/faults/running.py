@@ -73,7 +73,7 @@ def _runs_launcher(command: str) -> bool:
 
 
 def _job_id(study: Study, task: int) -> str:
-    return study.grounds.root("squeue", "--noheader", "--jobs", study.element(task), "--format", "%A").strip()
+    return study.grounds.root("squeue", "--noheader", "--jobs", study.element(task), "--format", "%A").stdout.strip()
 
 
 def requeued(study: Study, task: int, step: int) -> None:
@@ -129,7 +129,7 @@ def time_limit(study: Study, task: int, step: int) -> None:
 def preempted(study: Study, task: int, step: int) -> None:
     with study.paused(task, step):
         wanted = ("--partition=high", "--exclusive", f"--nodelist={study.node(task)}", "--time=3")
-        study.grounds.user("sbatch", *wanted, "--output=/dev/null", "--wrap", "sleep 2", cwd=study.folder)
+        study.grounds.run("sbatch", *wanted, "--output=/dev/null", "--wrap", "sleep 2", cwd=study.folder)
         study.wait_told(task)
     study.wait_restart(task)
 

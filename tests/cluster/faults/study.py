@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from grounds import USER, Done, Grounds, Process, record_of, sandbox_of
+from grounds import Grounds, Process, record_of, sandbox_of
+from slurm_cluster import USER, Done
 
 from msbatch.cluster.ledger import Submission, newest, read_ledger
 from msbatch.layout import RunDir, TaskDir, list_runs
@@ -128,7 +129,7 @@ class Study:
     # --- its commands ------------------------------------------------------------------------------
 
     def msbatch(self, *words: str, **options: str) -> Done:
-        return self.grounds.user("msbatch", *words, cwd=self.folder, **options)
+        return self.grounds.run("msbatch", *words, check=False, cwd=self.folder, **options)
 
     @property
     def submission(self) -> tuple[str, ...]:
@@ -144,7 +145,7 @@ class Study:
 
     def demand(self, done: Done) -> None:
         if done.returncode:
-            raise StudyError(f"msbatch {done.args[1]} ended with {done.returncode}: {done.stdout[-300:]}")
+            raise StudyError(f"msbatch {done.args[1]} ended with {done.returncode}: {done.stderr[-300:]}")
 
     def status(self) -> dict[str, Any]:
         done = self.msbatch("status", "--json")
@@ -238,7 +239,7 @@ class Study:
     def set_limit(self, task: int, minutes: int) -> None:
         """Change a task's time limit; Slurm refuses it for a moment while the task is being requeued."""
         words = ("scontrol", "update", f"JobId={self.element(task)}", f"TimeLimit={minutes}")
-        self.wait(lambda: not self.grounds.root(*words, check=False), "another time limit", 60)
+        self.wait(lambda: self.grounds.root(*words, check=False).returncode == 0, "another time limit", 60)
 
     def hurry(self) -> None:
         """Let requeued jobs start now rather than after Slurm's delay."""

@@ -12,8 +12,8 @@ from msbatch.cluster.ledger import read_ledger
 
 def _refused(study: Study, said: str, *options: str, **environment: str) -> None:
     done = study.msbatch(*study.submission, *options, **environment)
-    if done.returncode == 0 or said not in done.stdout or "Traceback" in done.stdout:
-        raise StudyError(f"not refused as it should be ({done.returncode}): {done.stdout[-300:]}")
+    if done.returncode == 0 or said not in done.stderr or "Traceback" in done.stderr:
+        raise StudyError(f"not refused as it should be ({done.returncode}): {done.stderr[-300:]}")
     if study.grounds.queue():
         raise StudyError("it was refused, but something is queued")
 
@@ -83,7 +83,7 @@ def controller_killed_while_submitting(study: Study, _task: int, _step: int) -> 
 
 def submitted_inside_a_job(study: Study, _task: int, _step: int) -> None:
     words = " ".join(["msbatch", *study.submission])
-    study.grounds.user("sbatch", "--time=5", "--output=inside.log", "--wrap", words, cwd=study.folder)
+    study.grounds.run("sbatch", "--time=5", "--output=inside.log", "--wrap", words, cwd=study.folder)
     study.wait(lambda: _submitted(study, "reduce"), "the submission from inside a job")
     _once(study)
 
@@ -102,7 +102,7 @@ def _submitted(study: Study, kind: str) -> bool:
 def _once(study: Study) -> None:
     ledger = [entry for entry in read_ledger(study.run) if entry.job]
     tasks = sorted(task for entry in ledger for task in entry.tasks)
-    names = study.grounds.root("squeue", "--noheader", "--states=all", "--format", "%F %j").splitlines()
+    names = study.grounds.root("squeue", "--noheader", "--states=all", "--format", "%F %j").stdout.splitlines()
     unknown = {line for line in names if "msb-" in line} - {f"{entry.job} {entry.name}" for entry in ledger}
     ours = {line for line in unknown if line.split()[1].split("-")[1] == ledger[0].name.split("-")[1]}
     if tasks != study.tasks or any(entry.open for entry in read_ledger(study.run)):

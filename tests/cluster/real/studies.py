@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from slurm_cluster import USER, Cluster, Done
+
 from msbatch.layout import RunDir, list_runs
 
 CANARY = "Canarywitz"
@@ -50,14 +52,14 @@ with table.open("w", newline="") as out:
 """
 
 
-def make_study(cluster: Any, folder: Path) -> None:
+def make_study(cluster: Cluster, folder: Path) -> None:
     """Draw and pack a cohort whose patients all have the canary in their names, and write settings."""
     cluster.run("python", "-c", DRAW, cwd=folder)
     cluster.run("msbatch", "pack", "images", "--table", "cohort.csv", "-o", "cohort.h5", "--size", "48", cwd=folder)
     (folder / "msbatch.toml").write_text(SETTINGS.format(image=cluster.image, scratch=cluster.work / "scratch"))
 
 
-def submit(cluster: Any, folder: Path, *options: str, check: bool = True) -> Any:
+def submit(cluster: Cluster, folder: Path, *options: str, check: bool = True) -> Done:
     """Submit from a folder, as its user types it."""
     return cluster.run("msbatch", "submit", "--yes", *options, cwd=folder, check=check)
 
@@ -67,13 +69,13 @@ def newest_run(folder: Path) -> RunDir:
     return list_runs(folder / "runs")[-1]
 
 
-def wait_until_idle(cluster: Any, seconds: float = 600) -> None:
+def wait_until_idle(cluster: Cluster, seconds: float = 600) -> None:
     """Wait until none of the user's jobs is queued or running."""
-    queue = ["squeue", "--noheader", "--user", cluster.user]
+    queue = ["squeue", "--noheader", "--user", USER]
     cluster.wait(lambda: not cluster.run(*queue).stdout.strip(), seconds)
 
 
-def status(cluster: Any, folder: Path) -> Any:
+def status(cluster: Cluster, folder: Path) -> Any:
     """Give what `msbatch status --json` says."""
     return json.loads(cluster.run("msbatch", "status", "--json", cwd=folder).stdout)
 

@@ -2,13 +2,11 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from slurm_cluster import USER, Cluster
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
-
-Cluster = Any
 
 
 def test_there_are_two_nodes_with_two_gpus_each(cluster: Cluster) -> None:
@@ -18,7 +16,7 @@ def test_there_are_two_nodes_with_two_gpus_each(cluster: Cluster) -> None:
 
 def test_a_job_of_the_ordinary_user_is_accounted_for(cluster: Cluster, folder: Path) -> None:
     job = cluster.run("sbatch", "--parsable", "--wait", "--wrap=id -un >user", cwd=folder).stdout.strip()
-    assert (folder / "user").read_text().strip() == cluster.user
+    assert (folder / "user").read_text().strip() == USER
     state = ["sacct", "--noheader", "--parsable2", "--allocations", f"--jobs={job}", "--format=State,Account"]
     cluster.wait(lambda: cluster.run(*state).stdout.strip() == "COMPLETED|lab")
 

@@ -3,13 +3,12 @@
 import json
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import pytest
+from slurm_cluster import USER, Cluster
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
-Cluster = Any
 
 CONTAINED = ["--cleanenv", "--contain", "--no-home", "--pwd", "/"]
 LOOK = """
@@ -44,7 +43,7 @@ def test_a_truncated_image_is_refused(cluster: Cluster, folder: Path) -> None:
 def test_an_image_of_something_else_is_refused(cluster: Cluster, folder: Path) -> None:
     (folder / "tree").mkdir()
     (folder / "tree" / "file").write_text("nothing of msbatch")
-    cluster.root("chown", "-R", cluster.user, folder)
+    cluster.root("chown", "-R", USER, folder)
     cluster.run("apptainer", "--silent", "build", folder / "other.sif", folder / "tree")
     done = cluster.run("msbatch", "container", "check", folder / "other.sif", check=False)
     assert done.returncode == 1
@@ -58,8 +57,23 @@ def test_a_contained_task_sees_what_it_is_given_and_no_more(cluster: Cluster, fo
     image = cluster.image if kind == "sif" else cluster.image.parent / "base-bookworm"
     binds = ["--bind", run, "--bind", f"{run}/code:{run}/code:ro"]
     home = cluster.run("bash", "-c", "echo $HOME").stdout.strip()
-    command = ["apptainer", "--silent", "exec", *CONTAINED, *binds, image, "bash", "-c", LOOK, "look", run, home]
-    seen = cluster.run(*command, env={"SECRET": "x"}).stdout.split()
+    command = [
+        "env",
+        "SECRET=x",
+        "apptainer",
+        "--silent",
+        "exec",
+        *CONTAINED,
+        *binds,
+        image,
+        "bash",
+        "-c",
+        LOOK,
+        "look",
+        run,
+        home,
+    ]
+    seen = cluster.run(*command).stdout.split()
     assert seen == ["shm", "run", "code", "image", "home", "environment"]
     assert (run / "kept").is_file()
     assert not (run / "code" / "kept").exists()

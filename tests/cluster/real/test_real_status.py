@@ -4,16 +4,15 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from slurm_cluster import Cluster
 from studies import CANARY, make_study, newest_run, status, submit, told_to_others
 
 from msbatch.layout import RunDir
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
-Cluster = Any
 LONG = ("--backbones", "test_vit", "--runtime", "none", "--processes", "1", "--folds", "0,1,2,3")
 
 
@@ -80,7 +79,7 @@ def test_without_accounting_the_same_ends_are_told_by_what_they_left(
 
 
 def test_without_a_controller_the_files_are_shown(cluster: Cluster, broken: Path) -> None:
-    os.kill(cluster.pid("slurmctld"), signal.SIGTERM)
+    cluster.kill("slurmctld", signal.SIGTERM)
     try:
         said = cluster.run("msbatch", "status", cwd=broken).stdout
     finally:

@@ -3,16 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
+from slurm_cluster import USER, Cluster
 from studies import CANARY, files, make_study, newest_run, status, submit, tables, told_to_others, wait_until_idle
 
 from msbatch.layout import RunDir
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
 
-Cluster = Any
 TWO = ("--backbones", "test_vit,test_convnext")
 
 
@@ -36,7 +35,7 @@ def finished(cluster: Cluster) -> Finished:
 
     def ended() -> bool:
         seen.append(_what_others_see(cluster))
-        return not cluster.run("squeue", "--noheader", "--user", cluster.user).stdout.strip()
+        return not cluster.run("squeue", "--noheader", "--user", USER).stdout.strip()
 
     cluster.wait(ended, 900)
     return Finished(folder, newest_run(folder), "\n".join(seen[1:]))
@@ -188,7 +187,7 @@ def test_arrays_are_split_where_slurm_says_and_cancel_ends_them(
     said = submit(cluster, folder, *TWO, "--extra", "--hold").stdout
     assert "Submitted 8 tasks" in said
     assert "Submitted 4 tasks" in said
-    reducer = cluster.run("squeue", "--noheader", "--format=%E", "--user", cluster.user).stdout
+    reducer = cluster.run("squeue", "--noheader", "--format=%E", "--user", USER).stdout
     assert reducer.count("afterany") == 2
     assert "queued" in {task["phase"] for task in status(cluster, folder)["tasks"]}
     cluster.run("msbatch", "cancel", "--yes", cwd=folder)
