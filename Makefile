@@ -1,6 +1,7 @@
 # Everything a newcomer runs: make demo, make test; and on a machine that may be changed, as root: make cluster-up cluster-test.
 
 PYTHON ?= python3.11
+FAULTS ?= --seed 1
 CLUSTER ?= /tmp/msbatch-cluster
 VENV := .venv
 BIN := $(VENV)/bin
@@ -25,7 +26,7 @@ cluster-down:
 
 # Faults on clusters of its own, at most an hour; the same code goes on where it was stopped.
 faults: $(VENV)/.installed
-	$(BIN)/python tests/cluster/faults/campaign.py --seed 1
+	PYTHONPATH=tests/cluster $(BIN)/python tests/cluster/faults/campaign.py $(FAULTS)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

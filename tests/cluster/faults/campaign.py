@@ -1,6 +1,6 @@
 """Faults on a real cluster: draw them from a seed, inject them, and see that every study comes to the same tables.
 
-As root: python tests/cluster/faults/campaign.py --seed 1. A campaign that was stopped goes on where it was; so does one
+As root: make faults. A campaign that was stopped goes on where it was; so does one
 that lost a study, with what it lost. Other code begins anew.
 """
 
