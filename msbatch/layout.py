@@ -10,6 +10,7 @@ from msbatch.errors import MsbatchError
 RUNS = Path("runs")
 SETTINGS = Path("msbatch.toml")
 PACKAGE = Path(__file__).resolve().parent
+LAUNCH_CONF = "launch.conf"
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,78 @@ class TaskDir:
 
 
 @dataclass(frozen=True)
+class LaunchFiles:
+    """What lies of one start of a task; jobs/launch.sh and the task speak to each other through these files.
+
+    Attributes
+    ----------
+    prefix : Path
+        What their names begin with: ``launches/<job>.<restart>`` in the folder of a submission.
+    """
+
+    prefix: Path
+
+    @property
+    def number(self) -> str:
+        """Slurm's number of the job or element."""
+        return self.prefix.name.rpartition(".")[0]
+
+    @property
+    def submission(self) -> str:
+        """Name of the submission's folder, wherever the run lies now."""
+        return self.prefix.parent.parent.name
+
+    @property
+    def start(self) -> Path:
+        """Written when the launcher begins: its node."""
+        return self._file("start")
+
+    @property
+    def stop(self) -> Path:
+        """Asks the task to stop, and says why."""
+        return self._file("stop")
+
+    @property
+    def beat(self) -> Path:
+        """Touched by the task while it goes on."""
+        return self._file("beat")
+
+    @property
+    def end(self) -> Path:
+        """How the start ended, as JSON."""
+        return self._file("end")
+
+    @property
+    def join(self) -> Path:
+        """Where the task's nodes meet, as JSON."""
+        return self._file("join")
+
+    def _file(self, kind: str) -> Path:
+        return self.prefix.with_name(f"{self.prefix.name}.{kind}")
+
+
+@dataclass(frozen=True)
+class JobDir:
+    """The folder of one submission to Slurm; what submitit and Slurm write lies in it as well."""
+
+    root: Path
+
+    @property
+    def conf(self) -> Path:
+        """What the launcher on the node has to know."""
+        return self.root / LAUNCH_CONF
+
+    @property
+    def launches(self) -> Path:
+        """The files of every start."""
+        return self.root / "launches"
+
+    def launch(self, number: str, restart: int) -> LaunchFiles:
+        """Give the files of one start of a job or element."""
+        return LaunchFiles(self.launches / f"{number}.{restart}")
+
+
+@dataclass(frozen=True)
 class RunDir:
     """The folder of one run: a plan and all that came of it."""
 
@@ -97,8 +170,33 @@ class RunDir:
 
     @property
     def jobs(self) -> Path:
-        """The launcher's own files."""
+        """One folder per submission, and per time that tasks ran on this machine."""
         return self.root / "jobs"
+
+    @property
+    def by_hand(self) -> JobDir:
+        """The folder for people who call sbatch themselves."""
+        return JobDir(self.jobs / "by-hand")
+
+    @property
+    def on_cluster(self) -> bool:
+        """Whether anything of the run was made ready for Slurm."""
+        return any(self.jobs.glob(f"*/{LAUNCH_CONF}"))
+
+    @property
+    def submit_lock(self) -> Path:
+        """Held while tasks are submitted."""
+        return self.root / "submit.lock"
+
+    @property
+    def local_lock(self) -> Path:
+        """Held while tasks run on this machine."""
+        return self.root / "local.lock"
+
+    @property
+    def reduce_lock(self) -> Path:
+        """Held while tables are written."""
+        return self.root / "reduce.lock"
 
     @property
     def tasks(self) -> Path:

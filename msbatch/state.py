@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from msbatch.errors import MsbatchError
 from msbatch.files import make_dir, read_json, remove_temporary, write_json
-from msbatch.layout import TaskDir
+from msbatch.layout import LaunchFiles, TaskDir
 
 STARTS_WITHOUT_PROGRESS = 4
 
@@ -49,6 +49,11 @@ class AttemptRecord(BaseModel):
     time: float = 0.0
 
     @property
+    def files(self) -> LaunchFiles | None:
+        """What the launcher's start that made the attempt left behind; None where there was no launcher."""
+        return LaunchFiles(Path(self.launch)) if self.launch else None
+
+    @property
     def job(self) -> str | None:
         """The Slurm job, with its array index, that made the attempt; a requeue keeps it."""
         return self.launch.rpartition(".")[0] if self.launch else None
@@ -60,7 +65,7 @@ class AttemptRecord(BaseModel):
         Of a TERM only a preemption is left: what somebody cancelled never starts again under the same number.
         """
         try:
-            return Path(f"{self.launch}.stop").read_text().strip() in ("preempted", "terminated")
+            return self.files is not None and self.files.stop.read_text().strip() in ("preempted", "terminated")
         except OSError:
             return False
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from msbatch.errors import MsbatchError
-from msbatch.layout import RunDir, data_dir, find_run, list_runs
+from msbatch.layout import JobDir, LaunchFiles, RunDir, data_dir, find_run, list_runs
 
 
 def add_run(runs: Path, name: str, when_s: int) -> Path:
@@ -28,8 +28,29 @@ def test_everything_of_a_task_lies_in_its_folder(tmp_path: Path) -> None:
 def test_everything_of_a_run_lies_in_its_folder(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     parts = [run.plan, run.settings, run.environment, run.submissions, run.code, run.jobs, run.tasks, run.results]
+    parts += [run.submit_lock, run.local_lock, run.reduce_lock]
     assert all(part.parent == tmp_path for part in parts)
     assert len(set(parts)) == len(parts)
+
+
+def test_the_files_of_a_start_are_those_that_the_launcher_writes(tmp_path: Path) -> None:
+    files = JobDir(tmp_path / "by-hand").launch("12_5", 1)
+    assert (files.number, files.submission) == ("12_5", "by-hand")
+    launcher = (data_dir("jobs") / "launch.sh").read_text()
+    assert "launches/$job.${SLURM_RESTART_COUNT:-0}" in launcher
+    for path in (files.start, files.stop, files.end, files.beat):
+        assert path.parent == tmp_path / "by-hand" / "launches"
+        assert f"$LAUNCH{path.suffix}" in launcher
+    assert files == LaunchFiles(tmp_path / "by-hand" / "launches" / "12_5.1")
+
+
+def test_a_run_was_on_a_cluster_once_anything_was_made_ready_for_it(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    assert not run.on_cluster
+    run.by_hand.root.mkdir(parents=True)
+    assert not run.on_cluster
+    run.by_hand.conf.touch()
+    assert run.on_cluster
 
 
 @pytest.mark.parametrize("backbone", ["hf-hub:someone/network", "a/b/c", "../../escape"])

@@ -53,7 +53,7 @@ def _job(entry: Submission) -> str | None:
 
 
 def _by_hand(run: RunDir) -> set[str]:
-    return {_array(number) for number in LaunchFolder(run.jobs / "by-hand").numbers}
+    return {_array(number) for number in LaunchFolder(run.by_hand).numbers}
 
 
 def _array(number: str) -> str:

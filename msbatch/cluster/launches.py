@@ -13,6 +13,7 @@ from pathlib import Path
 from msbatch.cluster.reasons import Evidence
 from msbatch.errors import MsbatchError
 from msbatch.files import read_json
+from msbatch.layout import JobDir, LaunchFiles
 
 TAIL_BYTES = 16_384
 RECORD = re.compile(r"(\d+(?:_\d+)?)\.(\d+)\.")  # <job>.<restart>.start, .stop, .beat, .end
@@ -25,8 +26,8 @@ class Launch:
 
     Attributes
     ----------
-    prefix : Path
-        What the names of its files begin with.
+    files : LaunchFiles
+        What it left behind.
     exit_code : int or None
         The task's.
     cause : str
@@ -37,35 +38,35 @@ class Launch:
         Seconds since the epoch; `ended` is 0 where the launcher did not write down that it did.
     """
 
-    prefix: Path
+    files: LaunchFiles
     exit_code: int | None = None
     cause: str = ""
     requeued: bool = False
     started: float = 0.0
     ended: float = 0.0
 
-    def is_of(self, launch: str | None) -> bool:
-        """Say whether an attempt that names its launch was made by this start, wherever the run lies now."""
-        return launch is not None and Path(launch).parts[-3:] == self.prefix.parts[-3:]
+    def is_of(self, files: LaunchFiles | None) -> bool:
+        """Say whether an attempt that names its files was made by this start, wherever the run lies now."""
+        return files is not None and files.prefix.parts[-3:] == self.files.prefix.parts[-3:]
 
 
 class LaunchFolder:
-    """The folder of one submission.
+    """What the folder of one submission holds.
 
     Parameters
     ----------
-    root : Path
-        Its path.
+    folder : JobDir
+        The folder; it need not exist any more.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, folder: JobDir) -> None:
+        self.folder = folder
 
     @cached_property
     def submitted(self) -> float:
         """When the submission was made; 0 where its folder is gone."""
         with suppress(OSError):
-            return (self.root / "launch.conf").stat().st_mtime
+            return self.folder.conf.stat().st_mtime
         return 0.0
 
     @property
@@ -75,12 +76,12 @@ class LaunchFolder:
 
     def logs(self, number: str) -> list[Path]:
         """Give the logs of a job or element: what its launcher said, then what Slurm said; they need not exist."""
-        return [self.root / f"{number}_0_log.{kind}" for kind in ("out", "err")]
+        return [self.folder.root / f"{number}_0_log.{kind}" for kind in ("out", "err")]
 
     def last(self, number: str) -> Launch | None:
         """Give the newest start of a job or element."""
         restart = self._restarts.get(number)
-        return None if restart is None else _read(self.root / "launches" / f"{number}.{restart}")
+        return None if restart is None else _read(self.folder.launch(number, restart))
 
     def evidence(self, number: str, told: str = "", slurm: str = "") -> Evidence:
         """Gather what the newest start of a job or element left behind.
@@ -111,14 +112,14 @@ class LaunchFolder:
     def _restarts(self) -> dict[str, int]:
         found: dict[str, int] = {}
         with suppress(FileNotFoundError):
-            for path in (self.root / "launches").iterdir():
+            for path in self.folder.launches.iterdir():
                 if match := RECORD.match(path.name):
                     found[match[1]] = max(int(match[2]), found.get(match[1], 0))
         return found
 
     @cached_property
     def _script(self) -> str:
-        for path in self.root.glob("*_submission.sh"):
+        for path in self.folder.root.glob("*_submission.sh"):
             return path.read_text(errors="replace")
         return ""
 
@@ -140,13 +141,13 @@ def tail(path: Path) -> list[str]:
     return lines[1:] if size > TAIL_BYTES else lines
 
 
-def _read(prefix: Path) -> Launch:
+def _read(files: LaunchFiles) -> Launch:
     try:
-        end = read_json(prefix.with_name(f"{prefix.name}.end"))
+        end = read_json(files.end)
         times = float(end["started"]), float(end["ended"])
-        return Launch(prefix, int(end["exit"]), str(end["cause"]), bool(end["requeued"]), *times)
+        return Launch(files, int(end["exit"]), str(end["cause"]), bool(end["requeued"]), *times)
     except (MsbatchError, KeyError, TypeError, ValueError):
-        return Launch(prefix, started=_mtime(prefix.with_name(f"{prefix.name}.start")))
+        return Launch(files, started=_mtime(files.start))
 
 
 def _mtime(path: Path) -> float:

@@ -71,7 +71,7 @@ def run_local(run: RunDir, plan: Plan, tasks: Sequence[Task], jobs: int) -> list
     waiting = deque(task for task in tasks if not is_done(run, task))
     if not waiting:
         return []
-    with run_lock(run.root / "local.lock"), _terminable(), Watch(len(waiting)) as watch:
+    with run_lock(run.local_lock), _terminable(), Watch(len(waiting)) as watch:
         digest = freeze_code(run)
         record(run, "local", tasks=[task.index for task in waiting], code_sha256=digest)
         crew = _Crew(run, plan, watch, run.frozen(digest).resolve())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from msbatch.cluster.launches import LaunchFolder
 from msbatch.cluster.ledger import newest, read_ledger
-from msbatch.layout import RunDir
+from msbatch.layout import JobDir, RunDir
 from msbatch.plan import Task
 
 POLL_S = 1.0
@@ -19,7 +19,7 @@ def log_files(run: RunDir, task: Task) -> list[Path]:
     """Give a task's own log, then those of its launcher and of Slurm for its newest job; they need not exist yet."""
     own = run.task(task.backbone, task.fold).log
     entry = newest(read_ledger(run), task.index)
-    return [own] if entry is None else [own, *LaunchFolder(entry.folder).logs(entry.element(task.index))]
+    return [own] if entry is None else [own, *LaunchFolder(JobDir(entry.folder)).logs(entry.element(task.index))]
 
 
 class Tail:

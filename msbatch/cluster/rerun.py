@@ -34,7 +34,7 @@ def rerun(order: Order, tasks: Sequence[Task], fresh: bool) -> list[Submission]:
     MsbatchError
         If one of them is still queued or running, or Slurm refuses; then what it refused is as before.
     """
-    with run_lock(order.run.root / "submit.lock", LOCK_WAIT_S):
+    with run_lock(order.run.submit_lock, LOCK_WAIT_S):
         settle(order.run)
         _refuse_live(order.run, tasks)
         before = len(read_ledger(order.run))

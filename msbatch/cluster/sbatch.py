@@ -20,7 +20,7 @@ from msbatch.cluster import slurm
 from msbatch.cluster.batchcall import BatchCall
 from msbatch.cluster.ledger import Submission, read_ledger, record
 from msbatch.errors import MsbatchError
-from msbatch.layout import RunDir
+from msbatch.layout import JobDir, RunDir
 
 SETTLE_S = 120.0
 LATE_S = 20.0
@@ -33,7 +33,7 @@ class Sbatch:
     Parameters
     ----------
     folder : Path
-        The submission's own folder: pickles, logs, launch.conf.
+        The submission's own folder: pickles, logs, what the launcher reads.
     code : Path
         The frozen code that it runs.
     parameters : mapping
@@ -43,7 +43,7 @@ class Sbatch:
     def __init__(self, folder: Path, code: Path, parameters: Mapping[str, Any]) -> None:
         self.folder = folder
         self.parameters = dict(parameters)
-        self._launcher = f"exec bash {shlex.quote(f'{code}/jobs/launch.sh')} {shlex.quote(f'{folder}/launch.conf')}"
+        self._launcher = f"exec bash {shlex.quote(f'{code}/jobs/launch.sh')} {shlex.quote(str(JobDir(folder).conf))}"
 
     def text(self, number: int) -> str:
         """Write the script that sbatch is given for so many tasks."""

@@ -19,7 +19,7 @@ from msbatch.cluster.status import is_done
 from msbatch.config import ClusterSettings
 from msbatch.errors import MsbatchError
 from msbatch.files import make_dir, write_text
-from msbatch.layout import RunDir
+from msbatch.layout import JobDir, RunDir
 from msbatch.lock import run_lock
 from msbatch.plan import Plan, Task, load_plan
 from msbatch.state import read_attempts
@@ -52,9 +52,9 @@ class Order:
     image: Image = field(default_factory=Image)
 
     @property
-    def root(self) -> Path:
-        """The run's folder, from wherever a job looks."""
-        return self.run.root.resolve()
+    def home(self) -> RunDir:
+        """The run, from wherever a job looks."""
+        return RunDir(self.run.root.resolve())
 
 
 def held(run: RunDir, tasks: Sequence[Task]) -> dict[int, str]:
@@ -104,7 +104,7 @@ def submit(order: Order, tasks: Sequence[Task]) -> list[Submission]:
     MsbatchError
         If another submission works on this run, or Slurm refuses; then nothing of the refused part is queued.
     """
-    with run_lock(order.run.root / "submit.lock", LOCK_WAIT_S):
+    with run_lock(order.run.submit_lock, LOCK_WAIT_S):
         settle(order.run)
         todo = waiting(order.run, tasks)
         if todo:
@@ -165,7 +165,7 @@ def sbatch_texts(order: Order, tasks: Sequence[Task]) -> list[str]:
         size = slurm.max_array_size()
     except slurm.SlurmError:
         size = slurm.DEFAULT_MAX_ARRAY
-    folder, code = order.root / "jobs" / "<time>-<8 hex>", order.root / "code" / "<12 hex>"
+    folder, code = order.home.jobs / "<time>-<8 hex>", order.home.frozen("<12 hex>")
     texts = [
         Sbatch(folder, code, _parameters(order, "fold", "msb-<8 hex>")).text(len(chunk))
         for chunk in _chunks(tasks, size)
@@ -177,11 +177,11 @@ def sbatch_texts(order: Order, tasks: Sequence[Task]) -> list[str]:
 
 def prepare(order: Order) -> Path:
     """Freeze the code and write the launcher's settings for people who call sbatch themselves; give their folder."""
-    with run_lock(order.run.root / "submit.lock", LOCK_WAIT_S):
+    with run_lock(order.run.submit_lock, LOCK_WAIT_S):
         code = order.run.frozen(freeze_code(order.run)).resolve()
-        folder = make_dir(order.root / "jobs" / "by-hand")
-        write_text(folder / "launch.conf", conf_text(order, code, "fold"))
-    return folder
+        folder = order.home.by_hand
+        write_text(folder.conf, conf_text(order, code, "fold"))
+    return folder.root
 
 
 def _chunks(tasks: Sequence[Task], size: int) -> list[Sequence[Task]]:
@@ -193,9 +193,9 @@ def _submit(
 ) -> Submission:
     number = uuid.uuid4().hex[:8]
     name = f"msb-{order.plan.signature[:8]}-{number}"
-    folder = make_dir(order.root / "jobs" / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{number}")
+    folder = make_dir(order.home.jobs / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{number}")
     code = order.run.frozen(digest).resolve()
-    write_text(folder / "launch.conf", conf_text(order, code, kind))
+    write_text(JobDir(folder).conf, conf_text(order, code, kind))
     entry = Submission(name, kind, folder, tuple(task.index for task in tasks))
     told = {"kind": kind, "folder": f"jobs/{folder.name}", "tasks": list(entry.tasks)}
     record(order.run, "submitting", name=name, **told, code_sha256=digest, image_sha256=order.image.sha256)
@@ -210,11 +210,11 @@ def _parameters(order: Order, kind: Kind, name: str) -> dict[str, Any]:
 
 
 def _calls(order: Order, code: Path, kind: Kind, tasks: Sequence[Task]) -> list[BatchCall]:
-    root, threads = str(order.root), order.plan.compute.threads
+    root, threads = str(order.home.root), order.plan.compute.threads
     if kind == "reduce":
         return [BatchCall(str(code / "jobs" / "reduce.py"), (root,), "", threads)]
-    script, run = str(code / "jobs" / "fold.py"), RunDir(order.root)
-    logs = [str(run.task(task.backbone, task.fold).log) for task in tasks]
+    script = str(code / "jobs" / "fold.py")
+    logs = [str(order.home.task(task.backbone, task.fold).log) for task in tasks]
     numbers = [str(task.index) for task in tasks]
     return [BatchCall(script, (root, "--task", n), log, threads) for n, log in zip(numbers, logs, strict=True)]
 
@@ -222,7 +222,7 @@ def _calls(order: Order, code: Path, kind: Kind, tasks: Sequence[Task]) -> list[
 def conf_text(order: Order, code: Path, kind: Kind) -> str:
     """Write what the launcher of this order's tasks, or of their reducer, reads."""
     paths: dict[str, Path | str | None] = {
-        "RUN": order.root,
+        "RUN": order.home.root,
         "CODE": code,
         "STORE": order.plan.store.path,
         "WEIGHTS": order.plan.weights_dir,

@@ -13,7 +13,7 @@ from msbatch.cluster.ledger import Submission, read_ledger
 from msbatch.cluster.reasons import Evidence, Reason, explain
 from msbatch.cluster.slurm import Queued
 from msbatch.cluster.status import ReducerStatus, RunStatus, TaskStatus, task_status
-from msbatch.layout import RunDir
+from msbatch.layout import JobDir, RunDir
 from msbatch.plan import Task
 from msbatch.state import AttemptRecord, read_attempts
 
@@ -82,7 +82,7 @@ class _Place:
         launch = self.folder.last(self.number)
         if status.phase != "failed" or launch is None or self.attempt is None:
             return ""
-        return status.reason if launch.is_of(self.attempt.launch) and self.attempt.number == status.attempt else ""
+        return status.reason if launch.is_of(self.attempt.files) and self.attempt.number == status.attempt else ""
 
 
 @dataclass(frozen=True)
@@ -105,9 +105,8 @@ class _Survey:
         self._run = run
         self._answers = answers
         self._ledger = read_ledger(run)
-        self._folders: dict[Path, LaunchFolder] = {}
-        on_cluster = any(run.jobs.glob("*/launch.conf"))
-        held, self._note = answers.queue() if on_cluster else ({}, "")
+        self._folders: dict[JobDir, LaunchFolder] = {}
+        held, self._note = answers.queue() if run.on_cluster else ({}, "")
         self._held, self._answered = held or {}, held is not None
         self._newest: dict[int, tuple[Submission, str]] = {}
         self._queued: dict[int, str] = {}
@@ -153,17 +152,19 @@ class _Survey:
         entry, number = self._newest.get(task.index, (None, ""))
         attempts = read_attempts(self._run.task(task.backbone, task.fold))
         last = attempts[-1] if attempts else None
+        files = last.files if last else None
         if entry is not None:
             folder = self._folder(entry.folder)
-            if last is None or last.time <= folder.submitted or _folder_name(last) == entry.folder.name:
+            if last is None or last.time <= folder.submitted or (files and files.submission == entry.folder.name):
                 return _Place(folder, number, last)
-        if last is None or last.launch is None:
+        if files is None:
             return None
-        by_hand = self._folder(self._run.jobs / _folder_name(last))  # somebody called sbatch without msbatch
-        return _Place(by_hand, Path(last.launch).name.rpartition(".")[0], last)
+        by_hand = self._folder(self._run.jobs / files.submission)  # somebody called sbatch without msbatch
+        return _Place(by_hand, files.number, last)
 
     def _folder(self, root: Path) -> LaunchFolder:
-        return self._folders.setdefault(root, LaunchFolder(root))
+        folder = JobDir(root)
+        return self._folders.setdefault(folder, LaunchFolder(folder))
 
     def _reducer(self) -> _Place | None:
         entries = [entry for entry in self._ledger if entry.kind == "reduce" and entry.job]
@@ -189,10 +190,6 @@ def _elements(row: str) -> list[str]:
         return [row]
     spans = [span.partition("-") for span in match[2].split(",")]
     return [f"{match[1]}_{index}" for first, _, last in spans for index in range(int(first), int(last or first) + 1)]
-
-
-def _folder_name(attempt: AttemptRecord) -> str:
-    return Path(attempt.launch).parent.parent.name if attempt.launch else ""
 
 
 def _phase(queued: Queued) -> str:

@@ -69,7 +69,7 @@ def reduce(run: RunDir) -> Reduction:
         If the plan cannot be read. Unusable predictions raise nothing: they are listed as missing.
     """
     plan = load_plan(run.plan)
-    with run_lock(run.root / "reduce.lock", LOCK_WAIT_S):
+    with run_lock(run.reduce_lock, LOCK_WAIT_S):
         found, missing = _read_all(run, plan)
         reduction = _reduce(plan, found, missing)
         _write(run, reduction)

@@ -94,7 +94,7 @@ def find_meeting(patience_s: float = PATIENCE_S) -> Meeting:
 
 
 def _join_file() -> Path:
-    prefix = launch()
-    if prefix is None:
+    files = launch()
+    if files is None:
         raise MsbatchError("Several nodes need a launcher: MSBATCH_LAUNCH is not set.")
-    return Path(f"{prefix}.join")
+    return files.join

@@ -7,28 +7,32 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from msbatch.layout import LaunchFiles
+
 BEAT_S = 5.0
 
-_beaten: dict[str, float] = {}
+_beaten: dict[LaunchFiles, float] = {}
 
 
-def launch() -> str | None:
-    """Give the path that the launcher's files of this start begin with; None where there is no launcher."""
-    return os.environ.get("MSBATCH_LAUNCH")
+def launch() -> LaunchFiles | None:
+    """Give the launcher's files of this start; None where there is no launcher."""
+    prefix = os.environ.get("MSBATCH_LAUNCH")
+    return LaunchFiles(Path(prefix)) if prefix else None
 
 
 def cause() -> str:
     """Say why the launcher asks this task to stop; empty while it does not."""
+    files = launch()
     with suppress(OSError):  # no such file: nobody asked
-        return Path(f"{launch()}.stop").read_text().strip() if launch() else ""
+        return files.stop.read_text().strip() if files else ""
     return ""
 
 
 def beat() -> None:
     """Show the launcher that the task goes on; it kills one that is silent for long."""
-    prefix = launch()
-    if prefix is None or time.monotonic() - _beaten.get(prefix, -BEAT_S) < BEAT_S:
+    files = launch()
+    if files is None or time.monotonic() - _beaten.get(files, -BEAT_S) < BEAT_S:
         return
-    _beaten[prefix] = time.monotonic()
+    _beaten[files] = time.monotonic()
     with suppress(OSError):  # a full disk ends the task where it matters, with its reason
-        Path(f"{prefix}.beat").touch(mode=0o600)
+        files.beat.touch(mode=0o600)

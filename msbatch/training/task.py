@@ -56,7 +56,8 @@ def run_task(run: RunDir, index: int) -> None:
 
 def _lead(plan: Plan, task: Task, folder: TaskDir, node: Node) -> None:
     """Make a new attempt at a task and write down how it ends."""
-    attempt = Attempt.claim(folder, stop.launch(), newest_step(folder.checkpoints))
+    files = stop.launch()
+    attempt = Attempt.claim(folder, str(files.prefix) if files else None, newest_step(folder.checkpoints))
     try:
         attempt.clean()
         attempt.write(phase="running", reason="")
