@@ -16,8 +16,8 @@ from msbatch.cli.options import as_json, cluster_options, cluster_values, run_ar
 from msbatch.errors import MsbatchError
 
 if TYPE_CHECKING:
-    from msbatch.cluster.cancel import Held
     from msbatch.cluster.doctor import Check
+    from msbatch.cluster.held import Held
     from msbatch.cluster.status import TaskStatus
     from msbatch.plan import Plan, Task
 
@@ -68,7 +68,7 @@ def cancel(run: Path | None, yes: bool) -> None:
       msbatch cancel
     """
     from msbatch.cluster import slurm
-    from msbatch.cluster.cancel import held
+    from msbatch.cluster.held import held
     from msbatch.layout import find_run
 
     found = find_run(run)
@@ -144,7 +144,7 @@ def _said(task: TaskStatus) -> str:
 def _counted(jobs: Held) -> str:
     tasks = [f"{number} {phase}" for number, phase in ((jobs.running, "running"), (jobs.queued, "queued")) if number]
     parts = [f"{' and '.join(tasks)} task{'s' if jobs.running + jobs.queued > 1 else ''}"] if tasks else []
-    parts += [f"{jobs.reducers} reducer{'s' if jobs.reducers > 1 else ''}"] if jobs.reducers else []
+    parts += [f"{len(jobs.reducers)} reducer{'s' if len(jobs.reducers) > 1 else ''}"] if jobs.reducers else []
     return " and ".join(parts)
 
 

@@ -236,12 +236,14 @@ def _show_texts(order: Order, tasks: Sequence[Task]) -> None:
 
 
 def _show_by_hand(order: Order, tasks: Sequence[Task], folder: Path) -> None:
+    from msbatch.cluster.held import by_hand_name
     from msbatch.cluster.sites import sbatch_options, task_parameters
     from msbatch.layout import data_dir
 
     array = f"--array={_ranges([task.index for task in tasks])}%{order.site.array_parallelism}"
     options = sbatch_options(task_parameters(order.site, order.plan.compute))
-    words = ["sbatch", array, *options, str(data_dir("slurm") / "lopo_array.sbatch"), str(order.run.root)]
+    name = f"--job-name={by_hand_name(order.run)}"
+    words = ["sbatch", array, name, *options, str(data_dir("slurm") / "lopo_array.sbatch"), str(order.run.root)]
     click.echo(f"Ready: {folder}. Submit it yourself, then reduce:")
     click.echo(f"  {shlex.join(words)}")
     click.echo(f"  msbatch reduce {order.run.root}")

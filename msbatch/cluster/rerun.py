@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from msbatch.cluster.held import held
 from msbatch.cluster.ledger import Submission, read_ledger
 from msbatch.cluster.sbatch import settle
 from msbatch.cluster.status import is_done
-from msbatch.cluster.submit import LOCK_WAIT_S, Order, held, submit_all
+from msbatch.cluster.submit import LOCK_WAIT_S, Order, submit_all
 from msbatch.errors import MsbatchError
 from msbatch.files import make_dir
 from msbatch.layout import RunDir, TaskDir
@@ -48,7 +49,7 @@ def rerun(order: Order, tasks: Sequence[Task], fresh: bool) -> list[Submission]:
 
 
 def _refuse_live(run: RunDir, tasks: Sequence[Task]) -> None:
-    busy = held(run, tasks)
+    busy = held(run).tasks
     for task in tasks:
         if task.index in busy:
             number = busy[task.index]

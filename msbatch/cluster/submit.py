@@ -12,7 +12,8 @@ from typing import Any
 from msbatch.cluster import slurm
 from msbatch.cluster.batchcall import BatchCall
 from msbatch.cluster.freeze import freeze_code
-from msbatch.cluster.ledger import Kind, Submission, live, read_ledger, record
+from msbatch.cluster.held import held
+from msbatch.cluster.ledger import Kind, Submission, read_ledger, record
 from msbatch.cluster.sbatch import Sbatch, settle
 from msbatch.cluster.sites import launch_conf, reducer_parameters, task_parameters
 from msbatch.cluster.status import is_done
@@ -22,7 +23,6 @@ from msbatch.files import make_dir, write_text
 from msbatch.layout import JobDir, RunDir
 from msbatch.lock import run_lock
 from msbatch.plan import Plan, Task, load_plan
-from msbatch.state import read_attempts
 
 LOCK_WAIT_S = 60
 
@@ -57,21 +57,6 @@ class Order:
         return RunDir(self.run.root.resolve())
 
 
-def held(run: RunDir, tasks: Sequence[Task]) -> dict[int, str]:
-    """Give the tasks that Slurm holds, each with Slurm's number of it; those that people submitted by hand as well.
-
-    Raises
-    ------
-    SlurmError
-        If Slurm does not answer.
-    """
-    queue = slurm.queued()
-    newest = {task.index: read_attempts(run.task(task.backbone, task.fold))[-1:] for task in tasks}
-    started = {index: Path(record.job).name for index, found in newest.items() for record in found if record.job}
-    by_hand = {index: number for index, number in started.items() if number in queue}
-    return {**by_hand, **live(read_ledger(run), queue)}
-
-
 def waiting(run: RunDir, tasks: Sequence[Task]) -> list[Task]:
     """Give the tasks that are neither done nor in Slurm's queue.
 
@@ -80,7 +65,7 @@ def waiting(run: RunDir, tasks: Sequence[Task]) -> list[Task]:
     SlurmError
         If Slurm does not answer.
     """
-    busy = held(run, tasks)
+    busy = held(run).tasks
     return [task for task in tasks if not is_done(run, task) and task.index not in busy]
 
 
@@ -123,7 +108,7 @@ def refuse_other_resources(order: Order) -> None:
     if not order.run.plan.is_file():
         return
     old = load_plan(order.run.plan)
-    if old.compute != order.plan.compute and held(order.run, old.tasks):
+    if old.compute != order.plan.compute and held(order.run).tasks:
         raise MsbatchError(
             f"Tasks of {order.run.root} are queued with other processes, threads or device than these.",
             "Wait for them or stop them (msbatch cancel), or make another run with --new.",
@@ -152,10 +137,8 @@ def submit_all(order: Order, tasks: Sequence[Task]) -> list[Submission]:
 
 def submit_reducer(order: Order, digest: str) -> Submission:
     """Submit a reducer behind every array of the run that Slurm still holds."""
-    queue = slurm.queued()
-    ledger = read_ledger(order.run)
-    jobs = [entry.job for entry in ledger if entry.kind == "fold" and entry.job and live([entry], queue)]
-    behind = {"dependency": f"afterany:{':'.join(jobs)}"} if jobs else {}
+    arrays = held(order.run).arrays
+    behind = {"dependency": f"afterany:{':'.join(arrays)}"} if arrays else {}
     return _submit(order, digest, "reduce", (), behind)
 
 

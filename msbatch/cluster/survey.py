@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from msbatch.cluster import slurm
+from msbatch.cluster.held import PENDING, Held, held, is_pending
 from msbatch.cluster.launches import LaunchFolder
 from msbatch.cluster.ledger import Submission, read_ledger
 from msbatch.cluster.reasons import Evidence, Reason, explain
@@ -17,7 +18,6 @@ from msbatch.layout import JobDir, RunDir
 from msbatch.plan import Task
 from msbatch.state import AttemptRecord, read_attempts
 
-PENDING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESV_DEL_HOLD", "SPECIAL_EXIT")
 UNFINISHED = (*PENDING, "RUNNING", "SUSPENDED", "COMPLETING", "CONFIGURING", "RESIZING", "STOPPED")
 WAITED = re.compile(r"(\d+)_\[([\d,-]+)(?:%\d+)?\]")
 REDUCED = {0: "done", 3: "partial"}  # exit codes of a reducer
@@ -29,12 +29,12 @@ class Answers:
     def __init__(self) -> None:
         self._ended: dict[str, str] = {}
 
-    def queue(self) -> tuple[dict[str, Queued] | None, str]:
-        """Give what Slurm holds, or None and the reason in words."""
+    def held(self, run: RunDir) -> tuple[Held | None, str]:
+        """Give what Slurm holds of a run, or None and the reason in words."""
         if not slurm.available():
             return None, "There is no Slurm on this machine"
         try:
-            return slurm.queued(), ""
+            return held(run), ""
         except slurm.SlurmError as error:
             return None, error.problem.rstrip(".")
 
@@ -106,21 +106,18 @@ class _Survey:
         self._answers = answers
         self._ledger = read_ledger(run)
         self._folders: dict[JobDir, LaunchFolder] = {}
-        held, self._note = answers.queue() if run.on_cluster else ({}, "")
-        self._held, self._answered = held or {}, held is not None
+        found, self._note = answers.held(run) if run.on_cluster else (Held(), "")
+        self._held, self._answered = found or Held(), found is not None
         self._newest: dict[int, tuple[Submission, str]] = {}
-        self._queued: dict[int, str] = {}
         for entry in self._ledger:
             for number, task in entry.elements.items():
                 self._newest[task] = entry, number
-                if number in self._held:
-                    self._queued[task] = number
 
     def look(self, tasks: Sequence[Task]) -> RunStatus:
         looks = [self._look(task) for task in tasks]
         reducer = self._reducer()
         places = [look.place for look in looks if isinstance(look, _Ended)] + ([reducer] if reducer else [])
-        lost = [place.number for place in places if place.number not in self._held]
+        lost = [place.number for place in places if place.number not in self._held.queue]
         states = self._answers.ended(lost) if lost and self._answered else {}
         return RunStatus(
             tasks=[look.judge(states) if isinstance(look, _Ended) else look for look in looks],
@@ -133,16 +130,16 @@ class _Survey:
         status = task_status(self._run, task)
         if status.phase == "done":
             return status
-        number = self._queued.get(task.index, "")
+        number = self._held.tasks.get(task.index, "")
         if number and status.phase != "failed":
-            return _held(status, number, self._held[number])
+            return _in_queue(status, number, self._held.queue[number])
         place = self._place(task)
         if place is None:
             return _failed(status, explain(Evidence(told=status.reason))) if status.phase == "failed" else status
         told = place.told(status)
-        queued = self._held.get(number or place.number)
+        queued = self._held.queue.get(number or place.number)
         if queued is not None and not (told and _phase(queued) == "running"):
-            return _held(status, number or place.number, queued)
+            return _in_queue(status, number or place.number, queued)
         if told or place.ended or self._answered:
             return _Ended(status, place, told)
         return replace(status, phase="waiting", reason="") if status.phase == "failed" else status
@@ -172,8 +169,8 @@ class _Survey:
 
     def _reduction(self, place: _Place, states: dict[str, str]) -> ReducerStatus:
         number = place.number
-        if number in self._held:
-            queued = self._held[number]
+        if number in self._held.queue:
+            queued = self._held.queue[number]
             return ReducerStatus(number, _phase(queued), queued.reason if _phase(queued) == "queued" else "")
         launch = place.folder.last(number)
         if launch is not None and launch.exit_code in REDUCED:
@@ -193,10 +190,10 @@ def _elements(row: str) -> list[str]:
 
 
 def _phase(queued: Queued) -> str:
-    return "queued" if queued.state in PENDING else "running"
+    return "queued" if is_pending(queued) else "running"
 
 
-def _held(status: TaskStatus, number: str, queued: Queued) -> TaskStatus:
+def _in_queue(status: TaskStatus, number: str, queued: Queued) -> TaskStatus:
     if _phase(queued) == "queued":
         return replace(status, phase="queued", job=number, reason=queued.reason, silent_s=None)
     return replace(status, phase="running", job=number, reason="", silent_s=None, left=queued.left, node=queued.node)

@@ -20,9 +20,9 @@ from msbatch.cluster.rerun import rerun
 from msbatch.cluster.submit import Order, refuse_other_resources, sbatch_texts, submit
 from msbatch.config import ClusterSettings, ComputeSettings
 from msbatch.errors import MsbatchError
+from msbatch.files import make_dir
 from msbatch.layout import RunDir
 from msbatch.plan import Task, load_plan
-from msbatch.state import Attempt
 
 LABELS = {f"P{number}": [number % 2] * 3 for number in range(6)}
 LOGITS = {"P0": [-1.0, -2.0, 1.0]}
@@ -237,14 +237,12 @@ def test_a_live_task_is_not_run_again(order: Order, slurm: FakeSlurm) -> None:
 
 
 def test_a_task_that_somebody_submitted_by_hand_is_not_submitted_again(order: Order, slurm: FakeSlurm) -> None:
-    submit(order, order.plan.tasks[5:6])
-    ledger = order.run.submissions
-    ledger.unlink()
-    task = order.plan.tasks[7]
-    Attempt.claim(order.run.task(task.backbone, task.fold), f"{order.run.jobs}/by-hand/launches/100.0")
+    make_dir(order.run.by_hand.launches)
+    order.run.by_hand.launch("77_7", 0).start.touch()
+    slurm.holds("77_7|RUNNING|None|9:00|v1", "77_8|PENDING|Priority|9:00|", "78_9|RUNNING|None|9:00|v1")
     array, _ = submit(order, order.plan.tasks[5:])
-    assert array.tasks == (5, 6, 8, 9, 10, 11)
-    assert slurm.jobs()[-1]["wish"]["dependency"] == f"afterany:{array.job}"
+    assert array.tasks == (5, 6, 9, 10, 11)
+    assert slurm.jobs()[-1]["wish"]["dependency"] == f"afterany:77:{array.job}"
 
 
 def test_what_was_queued_before_a_limit_was_reached_is_reduced(order: Order, slurm: FakeSlurm) -> None:

@@ -1,0 +1,104 @@
+"""What Slurm holds of a run: what its ledger tells, what was broken off, and what people submitted by hand."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from msbatch.cluster import slurm
+from msbatch.cluster.launches import LaunchFolder
+from msbatch.cluster.ledger import Submission, live, read_ledger
+from msbatch.cluster.slurm import Queued
+from msbatch.files import sha256_json
+from msbatch.layout import RunDir
+
+PENDING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESV_DEL_HOLD", "SPECIAL_EXIT")
+
+
+@dataclass(frozen=True)
+class Held:
+    """What Slurm holds of a run.
+
+    Attributes
+    ----------
+    queue : mapping of str to Queued
+        By Slurm's number: tasks and reducers.
+    tasks : mapping of int to str
+        Slurm's number of each task.
+    reducers : frozenset of str
+        Which numbers are reducers.
+    """
+
+    queue: Mapping[str, Queued] = field(default_factory=dict)
+    tasks: Mapping[int, str] = field(default_factory=dict)
+    reducers: frozenset[str] = frozenset()
+
+    @property
+    def arrays(self) -> list[str]:
+        """Numbers of the arrays and jobs that hold tasks, in ascending order."""
+        return sorted({_array(number) for number in self.queue} - self.reducers, key=int)
+
+    @property
+    def jobs(self) -> list[str]:
+        """Numbers of everything; reducers first, because they would start when the tasks are gone."""
+        return [*sorted(self.reducers, key=int), *self.arrays]
+
+    @property
+    def queued(self) -> int:
+        """How many tasks wait."""
+        return sum(is_pending(job) for number, job in self.queue.items() if number not in self.reducers)
+
+    @property
+    def running(self) -> int:
+        """How many tasks run."""
+        return len(self.queue) - len(self.reducers) - self.queued
+
+
+def held(run: RunDir) -> Held:
+    """Find what Slurm holds of a run.
+
+    Of arrays that people submitted by hand, those are found that have the name of `by_hand_name`, and those of
+    which an element has started; their elements are task numbers.
+
+    Raises
+    ------
+    SlurmError
+        If Slurm does not answer.
+    """
+    ledger = [_found(entry) for entry in read_ledger(run)]
+    everything = slurm.queued()
+    by_hand = _by_hand(run)
+    jobs = {entry.job for entry in ledger} | by_hand
+    queue = {number: job for number, job in everything.items() if _array(number) in jobs}
+    elements = [number.partition("_") for number in queue if _array(number) in by_hand]
+    tasks = {int(index): f"{array}_{index}" for array, _, index in elements if index}
+    reducers = frozenset(entry.job for entry in ledger if entry.kind == "reduce" and entry.job in queue)
+    return Held(queue, {**tasks, **live(ledger, queue)}, reducers)
+
+
+def by_hand_name(run: RunDir) -> str:
+    """Give the name by which an array that somebody submits is known to be of this run before it starts."""
+    return f"msb-by-hand-{sha256_json(str(run.root.resolve()))[:8]}"
+
+
+def is_pending(job: Queued) -> bool:
+    """Say whether a job waits, for the first time or once more."""
+    return job.state in PENDING
+
+
+def _found(entry: Submission) -> Submission:
+    return replace(entry, job=slurm.named(entry.name)) if entry.open else entry
+
+
+def _by_hand(run: RunDir) -> set[str]:
+    """Give the numbers of arrays that were submitted by hand; some may have ended."""
+    started = {_array(number) for number in LaunchFolder(run.by_hand).numbers}
+    if not run.by_hand.conf.is_file():
+        return started
+    named = ("--user", str(os.getuid()), "--name", by_hand_name(run), "--format", "%F")
+    return started | set(slurm.call("squeue", "--noheader", *named).split())
+
+
+def _array(number: str) -> str:
+    return number.partition("_")[0]
