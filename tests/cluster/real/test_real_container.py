@@ -57,23 +57,8 @@ def test_a_contained_task_sees_what_it_is_given_and_no_more(cluster: Cluster, fo
     image = cluster.image if kind == "sif" else cluster.image.parent / "base-bookworm"
     binds = ["--bind", run, "--bind", f"{run}/code:{run}/code:ro"]
     home = cluster.run("bash", "-c", "echo $HOME").stdout.strip()
-    command = [
-        "env",
-        "SECRET=x",
-        "apptainer",
-        "--silent",
-        "exec",
-        *CONTAINED,
-        *binds,
-        image,
-        "bash",
-        "-c",
-        LOOK,
-        "look",
-        run,
-        home,
-    ]
-    seen = cluster.run(*command).stdout.split()
+    command = ["apptainer", "--silent", "exec", *CONTAINED, *binds, image, "bash", "-c", LOOK, "look", run, home]
+    seen = cluster.run("env", "SECRET=x", *command).stdout.split()
     assert seen == ["shm", "run", "code", "image", "home", "environment"]
     assert (run / "kept").is_file()
     assert not (run / "code" / "kept").exists()
