@@ -41,21 +41,26 @@ def make_plan(labels: Mapping[str, Cells], backbones: Sequence[str] = ("resnet50
 
 def make_run(root: Path, labels: Mapping[str, Cells], logits: Logits) -> RunDir:
     """Make a run with a plan and the given predictions; patients left out of `logits` stay without."""
-    run = RunDir(root)
-    save_plan(run.plan, make_plan(labels, list(logits)))
-    for backbone, patients in logits.items():
-        for patient, own in patients.items():
-            predict(run, backbone, patient, labels[patient], own)
+    run, plan = RunDir(root), make_plan(labels, list(logits))
+    save_plan(run.plan, plan)
+    predict_all(run, plan, labels, logits)
     return run
 
 
 def predict(run: RunDir, backbone: str, patient: str, labels: Cells, logits: Sequence[float]) -> None:
     """Write one task's predictions as training does."""
-    plan = load_plan(run.plan)
-    fold = next(fold.number for fold in plan.folds if fold.held_out == patient)
-    identity = {"signature": plan.signature, "backbone": backbone, "fold": fold}
-    predictions = Predictions(patient, np.array(labels, np.uint8), np.array(logits, np.float64))
-    write_predictions(run.task(backbone, fold), predictions, identity, lambda: None)
+    predict_all(run, load_plan(run.plan), {patient: labels}, {backbone: {patient: logits}})
+
+
+def predict_all(run: RunDir, plan: Plan, labels: Mapping[str, Cells], logits: Logits) -> None:
+    """Write the predictions of many tasks as training does."""
+    folds = {fold.held_out: fold.number for fold in plan.folds}
+    signature = plan.signature
+    for backbone, patients in logits.items():
+        for patient, own in patients.items():
+            identity = {"signature": signature, "backbone": backbone, "fold": folds[patient]}
+            predictions = Predictions(patient, np.array(labels[patient], np.uint8), np.array(own, np.float64))
+            write_predictions(run.task(backbone, folds[patient]), predictions, identity, lambda: None)
 
 
 def make_store(
