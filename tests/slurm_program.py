@@ -20,7 +20,7 @@ from typing import Any
 FULL = "sbatch: error: AssocMaxSubmitJobLimit\nsbatch: error: Batch job submission failed"
 LATE = "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation"
 ENDED = "ENDED"  # of a job that is known by its name only
-SLOW_S = 2
+SLOW_S = 1
 
 
 @contextmanager
