@@ -37,6 +37,7 @@ class FakeSlurm:
         """Let sbatch behave oddly from now on.
 
         ``mumbles``: takes a job, but says that it timed out; ``kills``: takes a job and kills who asked;
+        ``kills before``: kills who asked and takes nothing;
         ``slow``: thinks for a second before it takes a job; ``takes N``: refuses arrays once it has N jobs;
         ``holds N``: refuses every job then.
         """

@@ -63,6 +63,9 @@ def _take(folder: Path, text: str) -> None:
         sys.exit(FULL)
     if mood.startswith("takes ") and "array" in wish and len(jobs) >= int(mood.split()[1]):
         sys.exit(FULL)
+    if mood == "kills before":
+        os.kill(os.getppid(), signal.SIGKILL)
+        sys.exit(1)
     inside = sorted(key for key in os.environ if key.startswith("SLURM_") and key != "SLURM_CONF")
     write(folder, "jobs", [*jobs, {"job": number, "name": name, "tasks": tasks, "wish": wish, "inside": inside}])
     numbers = [f"{number}_{index}" for index in range(tasks)] if "array" in wish else [str(number)]

@@ -131,12 +131,17 @@ def test_a_job_that_slurm_never_got_is_not_taken_for_queued(
     assert len(arrays(submit(order, order.plan.tasks))[0].tasks) == 11
 
 
-def test_a_submission_that_was_killed_is_settled_by_the_next(order: Order, slurm: FakeSlurm) -> None:
-    slurm.behaves("kills")  # sbatch takes the array, and the person's session ends before it can be noted
+def submit_and_be_killed(order: Order) -> None:
+    """Submit from a process of its own, which sbatch kills: the person's session ends at that moment."""
     killed = multiprocessing.get_context("spawn").Process(target=submit, args=(order, order.plan.tasks))
     killed.start()
     killed.join(60)
     assert killed.exitcode == -signal.SIGKILL
+
+
+def test_a_submission_that_was_killed_is_settled_by_the_next(order: Order, slurm: FakeSlurm) -> None:
+    slurm.behaves("kills")
+    submit_and_be_killed(order)
     assert len(slurm.jobs()) == 1
     slurm.recovers()
     (reducer,) = submit(order, order.plan.tasks)
@@ -144,6 +149,15 @@ def test_a_submission_that_was_killed_is_settled_by_the_next(order: Order, slurm
     assert slurm.jobs()[1]["wish"]["dependency"] == "afterany:100"
     assert submit(order, order.plan.tasks) == []
     assert not list(order.run.jobs.rglob(".*")), "nothing of the broken submission is left over"
+
+
+def test_a_submission_that_was_killed_before_slurm_had_it_is_made_anew(order: Order, slurm: FakeSlurm) -> None:
+    slurm.behaves("kills before")
+    submit_and_be_killed(order)
+    slurm.recovers()
+    array, reducer = submit(order, order.plan.tasks)
+    assert len(array.tasks) == 11
+    assert {entry.folder.resolve() for entry in (array, reducer)} == set(order.run.jobs.resolve().iterdir())
 
 
 def test_two_at_once_submit_every_task_once(order: Order, slurm: FakeSlurm) -> None:
