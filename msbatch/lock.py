@@ -50,6 +50,19 @@ def run_lock(path: Path, wait_s: float = 0.0) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
+def check_free(path: Path) -> None:
+    """Refuse to go on while another live process holds a lock file.
+
+    Raises
+    ------
+    MsbatchError
+        If one does.
+    """
+    holder = _holder(path)
+    if path.exists() and not _is_stale(path, holder):
+        raise _refusal(path, holder)
+
+
 def is_alive(pid: int) -> bool:
     """Say whether a process of this machine runs; one that ended and was not yet collected does not."""
     try:
@@ -74,17 +87,25 @@ def _take(path: Path, deadline: float) -> None:
 
 def _remove_if_stale(path: Path, refuse: bool) -> None:
     holder = _holder(path)
-    # A number can come again after a restart: this process does not hold what it asks for.
-    gone = holder["pid"] == os.getpid() or not is_alive(holder["pid"])
-    if (holder["host"] == socket.gethostname() and gone) or _silent_s(path) > STALE_S:
+    if _is_stale(path, holder):
         _break(path, holder)
     elif refuse:
-        raise MsbatchError(
-            f"{path.parent} is being worked on by process {holder['pid']} on {holder['host']}.",
-            f"Wait for it, or stop it; if it is gone, delete {path}.",
-        )
+        raise _refusal(path, holder)
     else:
         time.sleep(0.2)
+
+
+def _is_stale(path: Path, holder: dict[str, Any]) -> bool:
+    # A number can come again after a restart: this process does not hold what it asks for.
+    gone = holder["pid"] == os.getpid() or not is_alive(holder["pid"])
+    return (holder["host"] == socket.gethostname() and gone) or _silent_s(path) > STALE_S
+
+
+def _refusal(path: Path, holder: dict[str, Any]) -> MsbatchError:
+    return MsbatchError(
+        f"{path.parent} is being worked on by process {holder['pid']} on {holder['host']}.",
+        f"Wait for it, or stop it; if it is gone, delete {path}.",
+    )
 
 
 def _break(path: Path, holder: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from msbatch.errors import MsbatchError
-from msbatch.lock import is_alive, run_lock
+from msbatch.lock import check_free, is_alive, run_lock
 
 
 def write_holder(path: Path, host: str, pid: int) -> None:
@@ -58,6 +58,17 @@ def test_a_holder_on_another_machine_is_respected(tmp_path: Path) -> None:
     with pytest.raises(MsbatchError, match="on elsewhere") as caught, run_lock(tmp_path / "lock"):
         pytest.fail("the lock was given twice")
     assert "delete" in caught.value.hint
+
+
+def test_whether_a_lock_is_free_is_told_without_taking_it(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    check_free(path)
+    write_holder(path, "elsewhere", 1)
+    with pytest.raises(MsbatchError, match="process 1 on elsewhere"):
+        check_free(path)
+    os.utime(path, (1, 1))
+    check_free(path)
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_dead_holder_is_replaced(tmp_path: Path) -> None:

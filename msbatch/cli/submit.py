@@ -21,7 +21,7 @@ from msbatch.cli.options import (
     study_options,
     study_settings,
 )
-from msbatch.cli.study import check_folds, check_training, check_weights, plan_run, run_and_reduce, show_plan
+from msbatch.cli.study import check_folds, check_training, check_weights, run_and_reduce, show_plan
 from msbatch.errors import MsbatchError
 
 if TYPE_CHECKING:
@@ -106,15 +106,18 @@ def rerun(run: Path | None, **given: Any) -> None:
 
 
 def _submit_local(run: Path | None, folds: list[int] | None, jobs: int | None, given: dict[str, Any]) -> None:
-    from msbatch.layout import find_run
-    from msbatch.plan import load_plan
+    from msbatch.cluster.submit import refuse_other_resources
+    from msbatch.runs import create_or_reuse
 
+    settings = study_settings(given)
+    chosen, drawn = _found_or_drawn(run, settings, given["new"])
+    show_plan(chosen, drawn)
     if given["dry_run"]:
-        show_plan(*_found_or_drawn(run, study_settings(given), given["new"]))
         return
     check_training()
-    chosen = find_run(run) if run is not None else plan_run(given)
-    show_plan(chosen, load_plan(chosen.plan))
+    if run is None:
+        refuse_other_resources(chosen, drawn)
+        chosen = create_or_reuse(drawn, settings, given["new"])
     run_and_reduce(chosen, folds, jobs)
 
 
@@ -134,7 +137,7 @@ def _submit_to_slurm(order: Order, tasks: Sequence[Task], given: dict[str, Any],
     if todo and not given["prepare"] and not _agreed(given["yes"]):
         return
     if drawn_from is not None:
-        refuse_other_resources(order)
+        refuse_other_resources(order.run, order.plan)
         order = replace(order, run=create_or_reuse(order.plan, drawn_from, given["new"]))
     if given["prepare"]:
         _show_by_hand(order, todo, prepare(order))

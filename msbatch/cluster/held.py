@@ -77,6 +77,17 @@ def held(run: RunDir) -> Held:
     return Held(queue, {**tasks, **live(ledger, queue)}, reducers)
 
 
+def held_if_submitted(run: RunDir) -> Held:
+    """Find what Slurm holds of a run; nothing, and without asking, if it was never made ready for the Slurm here.
+
+    Raises
+    ------
+    SlurmError
+        If Slurm does not answer.
+    """
+    return held(run) if run.on_cluster and slurm.available() else Held()
+
+
 def by_hand_name(run: RunDir) -> str:
     """Give the name by which an array that somebody submits is known to be of this run before it starts."""
     return f"msb-by-hand-{sha256_json(str(run.root.resolve()))[:8]}"

@@ -9,8 +9,8 @@ import sys
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,11 +19,15 @@ from typing import Any
 import submitit
 
 from msbatch.cluster.freeze import freeze_code
+from msbatch.cluster.held import held_if_submitted
 from msbatch.cluster.jobcall import JobCall
 from msbatch.cluster.ledger import record
+from msbatch.cluster.slurm import SlurmError
 from msbatch.cluster.status import TaskStatus, is_done, task_status
+from msbatch.cluster.submit import LOCK_WAIT_S
 from msbatch.cluster.watch import Watch
 from msbatch.config import ComputeSettings
+from msbatch.errors import MsbatchError
 from msbatch.files import make_dir
 from msbatch.layout import RunDir
 from msbatch.lock import run_lock
@@ -64,14 +68,14 @@ def run_local(run: RunDir, plan: Plan, tasks: Sequence[Task], jobs: int) -> list
     Raises
     ------
     MsbatchError
-        If another submission works on the run.
+        If another submission works on the run, or Slurm holds one of the tasks.
     KeyboardInterrupt
         If this process is asked to end.
     """
     waiting = deque(task for task in tasks if not is_done(run, task))
     if not waiting:
         return []
-    with run_lock(run.local_lock), _terminable(), Watch(len(waiting)) as watch:
+    with _terminable(), _alone(run, waiting), Watch(len(waiting)) as watch:
         digest = freeze_code(run)
         record(run, "local", tasks=[task.index for task in waiting], code_sha256=digest)
         crew = _Crew(run, plan, watch, run.frozen(digest).resolve())
@@ -141,6 +145,31 @@ def _outcome(run: RunDir, task: Task, attempt_before: int) -> TaskStatus:
         return status
     log = run.task(task.backbone, task.fold).log
     return replace(status, phase="failed", reason=f"it ended without a word, perhaps killed: see {log}")
+
+
+@contextmanager
+def _alone(run: RunDir, tasks: Iterable[Task]) -> Iterator[None]:
+    """Hold the run; between the look at Slurm's queue and that, nobody submits anything."""
+    with ExitStack() as kept:
+        with run_lock(run.submit_lock, LOCK_WAIT_S):
+            _refuse_held(run, tasks)
+            kept.enter_context(run_lock(run.local_lock))
+        yield
+
+
+def _refuse_held(run: RunDir, tasks: Iterable[Task]) -> None:
+    try:
+        numbers = held_if_submitted(run).tasks
+    except SlurmError as error:
+        hint = f"It may still hold tasks of {run.root}: try again later, or make another run with --new."
+        raise MsbatchError(error.problem, hint) from None
+    busy = [(task, numbers[task.index]) for task in tasks if task.index in numbers]
+    for task, number in busy[:1]:
+        others = f", and {len(busy) - 1} more are" if len(busy) > 1 else ""
+        raise MsbatchError(
+            f"{task.backbone} fold {task.fold:02d} is queued or running under Slurm, as {number}{others}.",
+            f"Wait, or stop them first with: msbatch cancel {run.root}",
+        )
 
 
 @contextmanager

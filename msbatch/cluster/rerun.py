@@ -7,13 +7,11 @@ from pathlib import Path
 
 from msbatch.cluster.held import held
 from msbatch.cluster.ledger import Submission, read_ledger
-from msbatch.cluster.sbatch import settle
 from msbatch.cluster.status import is_done
-from msbatch.cluster.submit import LOCK_WAIT_S, Order, submit_all
+from msbatch.cluster.submit import Order, submit_all, submitting
 from msbatch.errors import MsbatchError
 from msbatch.files import make_dir
 from msbatch.layout import RunDir, TaskDir
-from msbatch.lock import run_lock
 from msbatch.plan import Task
 from msbatch.state import newest_attempt
 
@@ -35,8 +33,7 @@ def rerun(order: Order, tasks: Sequence[Task], fresh: bool) -> list[Submission]:
     MsbatchError
         If one of them is still queued or running, or Slurm refuses; then what it refused is as before.
     """
-    with run_lock(order.run.submit_lock, LOCK_WAIT_S):
-        settle(order.run)
+    with submitting(order.run):
         _refuse_live(order.run, tasks)
         before = len(read_ledger(order.run))
         moves = {task.index: _moves(order.run, task, fresh) for task in tasks}

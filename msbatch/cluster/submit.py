@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 from msbatch.cluster import slurm
 from msbatch.cluster.batchcall import BatchCall
 from msbatch.cluster.freeze import freeze_code
-from msbatch.cluster.held import held
+from msbatch.cluster.held import held, held_if_submitted
 from msbatch.cluster.ledger import Kind, Submission, read_ledger, record
 from msbatch.cluster.sbatch import Sbatch, settle
 from msbatch.cluster.sites import launch_conf, reducer_parameters, task_parameters
@@ -21,7 +22,7 @@ from msbatch.config import ClusterSettings
 from msbatch.errors import MsbatchError
 from msbatch.files import make_dir, write_text
 from msbatch.layout import JobDir, RunDir
-from msbatch.lock import run_lock
+from msbatch.lock import check_free, run_lock
 from msbatch.plan import Plan, Task, load_plan
 
 LOCK_WAIT_S = 60
@@ -87,30 +88,45 @@ def submit(order: Order, tasks: Sequence[Task]) -> list[Submission]:
     Raises
     ------
     MsbatchError
-        If another submission works on this run, or Slurm refuses; then nothing of the refused part is queued.
+        If another submission works on this run, or tasks of it run outside Slurm. Also if Slurm refuses; then
+        nothing of the refused part is queued.
     """
-    with run_lock(order.run.submit_lock, LOCK_WAIT_S):
-        settle(order.run)
+    with submitting(order.run):
         todo = waiting(order.run, tasks)
         if todo:
             return submit_all(order, todo)
         return [submit_reducer(order, freeze_code(order.run))] if _unreduced(order.run) else []
 
 
-def refuse_other_resources(order: Order) -> None:
-    """Refuse to change what queued tasks of a run were planned with: they read it when they start.
+@contextmanager
+def submitting(run: RunDir) -> Iterator[None]:
+    """Be the only one to submit tasks of a run, none of which runs outside Slurm; what was broken off is settled.
+
+    Raises
+    ------
+    MsbatchError
+        If another submission works on this run, tasks of it run outside Slurm, or Slurm does not answer.
+    """
+    with run_lock(run.submit_lock, LOCK_WAIT_S):
+        check_free(run.local_lock)
+        settle(run)
+        yield
+
+
+def refuse_other_resources(run: RunDir, plan: Plan) -> None:
+    """Refuse to change what live tasks of a run were planned with: they read it when they start.
 
     Raises
     ------
     MsbatchError
         If tasks of the run are queued or running, and its plan says other resources.
     """
-    if not order.run.plan.is_file():
+    if not run.plan.is_file() or load_plan(run.plan).compute == plan.compute:
         return
-    old = load_plan(order.run.plan)
-    if old.compute != order.plan.compute and held(order.run).tasks:
+    check_free(run.local_lock)
+    if held_if_submitted(run).tasks:
         raise MsbatchError(
-            f"Tasks of {order.run.root} are queued with other processes, threads or device than these.",
+            f"Tasks of {run.root} are queued with other processes, threads or device than these.",
             "Wait for them or stop them (msbatch cancel), or make another run with --new.",
         )
 

@@ -2,11 +2,14 @@
 
 import json
 import os
+import shutil
 import signal
 import time
 from typing import TYPE_CHECKING
 
 import pytest
+from fake_slurm import FakeSlurm
+from traces import submitted
 from waiting import wait_until
 
 from msbatch.cluster.freeze import code_digest
@@ -112,6 +115,29 @@ def test_two_submissions_do_not_share_a_run(study: "Study") -> None:
     assert code == 1
     assert f"being worked on by process {process.pid}" in error
     assert process.returncode == 0
+
+
+def test_tasks_that_slurm_holds_are_not_run_here(study: "Study", slurm: FakeSlurm) -> None:
+    assert study.submit("predicts", "--folds", "0")[0] == 3
+    assert not slurm.calls(), "nothing of the run was ever submitted"
+    submitted(study.run, [0, 1, 2], "12")
+    slurm.holds("12_1|PENDING|Resources|9:00|", "12_2|RUNNING|None|9:00|v1")
+    code, _, error = study.submit("predicts")
+    assert code == 1
+    assert "test_vit fold 01 is queued or running under Slurm, as 12_1, and 1 more are." in error
+    assert f"msbatch cancel {study.run.root.relative_to(study.folder)}" in error
+    code, _, error = study.submit("predicts", "--processes", "2")
+    assert (code, "queued with other processes" in error) == (1, True)
+    assert load_plan(study.run.plan).compute.processes == 1
+    assert study.submit("predicts", "--folds", "3")[0] == 3, "Slurm does not hold this one"
+    slurm.refuses("squeue", "squeue: error: Unable to contact slurm controller")
+    code, _, error = study.submit("predicts")
+    assert code == 1
+    assert "try again later" in error
+    bare = study.folder / "bin"
+    bare.mkdir()
+    (bare / "env").symlink_to(shutil.which("env") or "")
+    assert study.submit("predicts", PATH=str(bare))[0] == 0, "on a machine without Slurm there is nobody to ask"
 
 
 def test_jobs_share_the_cores() -> None:

@@ -1,11 +1,11 @@
 """Submitting and rerunning, in front of a stand-in for Slurm: once each, whole or not at all, and found again."""
 
+import json
 import multiprocessing
 import os
 import re
 import signal
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -226,13 +226,27 @@ def test_a_rerun_whose_reducer_is_refused_leaves_the_queued_tasks_to_train_anew(
 
 def test_other_resources_are_refused_while_tasks_are_queued(order: Order, slurm: FakeSlurm) -> None:
     submit(order, order.plan.tasks)
-    other = replace(order, plan=order.plan.model_copy(update={"compute": ComputeSettings(processes=2)}))
+    other = order.plan.model_copy(update={"compute": ComputeSettings(processes=2)})
     with pytest.raises(MsbatchError, match="queued with other processes") as caught:
-        refuse_other_resources(other)
+        refuse_other_resources(order.run, other)
     assert "--new" in caught.value.hint
-    refuse_other_resources(order)
+    refuse_other_resources(order.run, order.plan)
     slurm.holds()
-    refuse_other_resources(other)
+    refuse_other_resources(order.run, other)
+
+
+def test_nothing_is_submitted_while_tasks_run_on_a_machine(order: Order, slurm: FakeSlurm) -> None:
+    order.run.local_lock.write_text(json.dumps({"host": "elsewhere", "pid": 7}))
+    other = order.plan.model_copy(update={"compute": ComputeSettings(processes=2)})
+    with pytest.raises(MsbatchError, match="worked on by process 7 on elsewhere"):
+        submit(order, order.plan.tasks)
+    with pytest.raises(MsbatchError, match="worked on by process 7 on elsewhere"):
+        rerun(order, order.plan.tasks[:1], fresh=False)
+    with pytest.raises(MsbatchError, match="worked on by process 7 on elsewhere"):
+        refuse_other_resources(order.run, other)
+    assert not slurm.jobs()
+    os.utime(order.run.local_lock, (1, 1))  # its machine is gone
+    assert len(submit(order, order.plan.tasks)) == 2
 
 
 def test_the_reducer_is_neither_watched_nor_requeued(order: Order) -> None:
