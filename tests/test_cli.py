@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from commands import Run
+from sif_files import LABELS, install_stand_in, write_sif
 
 from msbatch.cli.app import COMMANDS
 from msbatch.config import load_settings
@@ -147,6 +148,17 @@ def test_a_dry_run_shows_the_folds_and_writes_nothing(cli: Run, study: Path) -> 
     assert code == 0
     assert "4 folds" in out
     assert sorted(path.name for path in study.iterdir()) == ["cohort.h5"]
+
+
+def test_a_dry_run_looks_at_the_image_and_leaves_nothing_beside_it(
+    cli: Run, study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install_stand_in(study / "programs", monkeypatch)
+    write_sif(study / "msbatch.sif", LABELS)
+    code, _, error = cli("submit", "--dry-run", "--no-pretrained")
+    assert code == 0
+    assert "Not ready yet" not in error
+    assert sorted(path.name for path in study.iterdir()) == ["cohort.h5", "msbatch.sif", "programs"]
 
 
 def test_submit_without_a_cluster_points_to_local(cli: Run, study: Path) -> None:

@@ -168,7 +168,7 @@ def _checked(run: RunDir, plan: Plan, settings: Settings, tasks: Sequence[Task],
     try:
         check_weights(plan, {task.backbone for task in tasks if not is_done(run, task)})
         verify_store(Path(plan.store.path), plan.store.sha256)
-        image = _image(settings)
+        image = _image(settings, dry_run)
     except MsbatchError as error:
         if not dry_run:
             raise
@@ -176,14 +176,15 @@ def _checked(run: RunDir, plan: Plan, settings: Settings, tasks: Sequence[Task],
     return Order(run, plan, settings.cluster, image)
 
 
-def _image(settings: Settings) -> Image:
+def _image(settings: Settings, dry_run: bool) -> Image:
     from msbatch.cluster.submit import Image
 
     if settings.cluster.runtime == "none":
         return Image()
     from msbatch.cluster import container
 
-    facts = container.check(settings.cluster.image, container.program(settings.cluster.program or ""))
+    program = container.program(settings.cluster.program or "")
+    facts = container.check(settings.cluster.image, program, remember=not dry_run)
     return Image(facts.path.resolve(), facts.bytes, facts.sha256)
 
 

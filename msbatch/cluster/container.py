@@ -59,7 +59,7 @@ def program(preferred: str = "") -> str:
     return found
 
 
-def check(image: Path, program: str, full: bool = False) -> ImageFacts:
+def check(image: Path, program: str, full: bool = False, remember: bool = True) -> ImageFacts:
     """Compare an image with the submitting side.
 
     Parameters
@@ -70,13 +70,15 @@ def check(image: Path, program: str, full: bool = False) -> ImageFacts:
         What runs containers, as `program` gives it.
     full : bool, default False
         Hash the whole image, also where its size and time are those of its record.
+    remember : bool, default True
+        Write its hash down beside it, where it was not known; otherwise nothing is written.
 
     Raises
     ------
     MsbatchError
         If the image is missing, cut off or none, or if its lock, Python or submitit differ from those of this side.
     """
-    facts = read_facts(image, program, full)
+    facts = read_facts(image, program, full, remember)
     lock = sha256(lock_file())
     here = f"{sys.version_info.major}.{sys.version_info.minor}"
     pairs = {
@@ -92,8 +94,8 @@ def check(image: Path, program: str, full: bool = False) -> ImageFacts:
     return facts
 
 
-def read_facts(image: Path, program: str, full: bool = False) -> ImageFacts:
-    """Read what an image is, without comparing it.
+def read_facts(image: Path, program: str, full: bool = False, remember: bool = True) -> ImageFacts:
+    """Read what an image is, without comparing it; the parameters are those of `check`.
 
     Raises
     ------
@@ -104,7 +106,7 @@ def read_facts(image: Path, program: str, full: bool = False) -> ImageFacts:
     labels = read_labels(image, program)
     return ImageFacts(
         path=image,
-        sha256=_digest(image, full),
+        sha256=_digest(image, full, remember),
         bytes=image.stat().st_size,
         lock_sha256=labels["lock_sha256"],
         python=labels["python"],
@@ -176,7 +178,7 @@ def lock_file() -> Path:
     return carried if carried.is_file() else data_dir("containers").parent / "requirements.lock"
 
 
-def _digest(image: Path, full: bool) -> str:
+def _digest(image: Path, full: bool, remember: bool) -> str:
     record = read_json(record_file(image)) if record_file(image).is_file() else {}
     status = image.stat()
     if record and record["bytes"] != status.st_size:
@@ -188,7 +190,8 @@ def _digest(image: Path, full: bool) -> str:
     digest = sha256(image)
     if record and record["sha256"] != digest:
         raise MsbatchError(f"{image} is not what was built: its bytes differ.", "Copy it again, or build it again.")
-    _remember(image, {**record, "sha256": digest, "bytes": status.st_size, "mtime_ns": status.st_mtime_ns})
+    if remember:
+        _remember(image, {**record, "sha256": digest, "bytes": status.st_size, "mtime_ns": status.st_mtime_ns})
     return digest
 
 
