@@ -159,6 +159,7 @@ def test_a_dry_run_looks_at_the_image_and_leaves_nothing_beside_it(
     assert code == 0
     assert "Not ready yet" not in error
     assert sorted(path.name for path in study.iterdir()) == ["cohort.h5", "msbatch.sif", "programs"]
+    assert "colon in its name" in cli("submit", "--dry-run", "--no-pretrained", "--image", "a:b.sif")[2]
 
 
 def test_submit_without_a_cluster_points_to_local(cli: Run, study: Path) -> None:

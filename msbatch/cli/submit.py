@@ -160,12 +160,14 @@ def _found_or_drawn(run: Path | None, settings: Settings, new: bool) -> tuple[Ru
 
 def _checked(run: RunDir, plan: Plan, settings: Settings, tasks: Sequence[Task], dry_run: bool) -> Order:
     """Check all that the tasks need before anything is queued."""
+    from msbatch.cluster.sites import check_binds
     from msbatch.cluster.status import is_done
     from msbatch.cluster.submit import Image, Order
     from msbatch.store import verify_store
 
     image = Image()
     try:
+        check_binds(settings.cluster, run, plan)
         check_weights(plan, {task.backbone for task in tasks if not is_done(run, task)})
         verify_store(Path(plan.store.path), plan.store.sha256)
         image = _image(settings, dry_run)

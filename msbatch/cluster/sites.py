@@ -11,6 +11,8 @@ from typing import Any
 
 from msbatch.config import ClusterSettings, ComputeSettings
 from msbatch.errors import MsbatchError
+from msbatch.layout import RunDir
+from msbatch.plan import Plan
 
 SAFE_SCRATCH = re.compile(r"[\w./${}-]+")
 
@@ -87,6 +89,32 @@ def launch_conf(site: ClusterSettings, paths: Mapping[str, Path | str | None], g
     lines = [f"{name}={shlex.quote('' if value is None else str(value))}" for name, value in values.items()]
     lines += [f'SCRATCH="{site.scratch}"', f"MODULES=({_words(site.modules)})", f"BINDS=({_words(site.binds)})"]
     return "\n".join(lines) + "\n"
+
+
+def check_binds(site: ClusterSettings, run: RunDir, plan: Plan) -> None:
+    """Refuse paths that a container program would take apart: it reads a comma and a colon as its own.
+
+    Raises
+    ------
+    MsbatchError
+        If tasks run in a container, and something that they must see there has such a name.
+    """
+    if site.runtime == "none":
+        return
+    weights = Path(plan.weights_dir)
+    linked = [path.resolve() for path in weights.glob("*") if path.is_symlink()]
+    for path in (run.root.resolve(), Path(plan.store.path), weights, *linked, site.image.resolve()):
+        if re.search("[,:]", str(path)):
+            raise MsbatchError(
+                f"No container can be given {path}: there is a comma or a colon in its name.",
+                "Rename that folder or file, or run tasks without a container: --runtime none",
+            )
+    for bind in site.binds:
+        paths, options = bind.split(":")[:2], bind.split(":")[2:]
+        if len(options) > 1 or any("," in path for path in paths):
+            raise MsbatchError(
+                f"cluster.binds: {bind!r} is not SOURCE:TARGET:ro.", "No path may have a comma or a colon in its name."
+            )
 
 
 def _common(site: ClusterSettings, partition: str | None, time_min: int, mem_gb: float) -> dict[str, Any]:

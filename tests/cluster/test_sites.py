@@ -3,15 +3,18 @@
 import shlex
 import subprocess
 import tomllib
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from runs import make_plan
 
-from msbatch.cluster.sites import launch_conf, reducer_parameters, sbatch_options, task_parameters
+from msbatch.cluster.sites import check_binds, launch_conf, reducer_parameters, sbatch_options, task_parameters
 from msbatch.config import ClusterSettings, ComputeSettings, Settings, load_settings, to_toml
 from msbatch.errors import MsbatchError
-from msbatch.layout import data_dir
+from msbatch.layout import RunDir, data_dir
 
+PATIENTS = {f"P{number}": [number % 2] for number in range(4)}
 GPU = ComputeSettings(device="cuda", processes=2, threads=2, workers=3)
 
 
@@ -121,3 +124,38 @@ def test_bash_reads_back_what_the_launcher_is_told(tmp_path: Path) -> None:
 def test_scratch_cannot_run_anything() -> None:
     with pytest.raises(MsbatchError, match="no plain path"):
         launch_conf(ClusterSettings(scratch="/x/$(reboot)"), {}, gpus=False)
+
+
+def test_a_path_that_a_container_program_would_take_apart_is_refused(tmp_path: Path) -> None:
+    plan, run, site = make_plan(PATIENTS), RunDir(tmp_path / "run"), ClusterSettings(image=Path("/a.sif"))
+    check_binds(site, run, plan)
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    (weights / "a.pth").symlink_to(tmp_path / "cache: b.pth")
+    store = plan.store.model_copy(update={"path": "/data/MS, 2024/cohort.h5"})
+    for said, path, own, drawn in (
+        ("run: one", RunDir(tmp_path / "run: one"), site, plan),
+        ("MS, 2024", run, site, plan.model_copy(update={"store": store})),
+        ("cache: b", run, site, plan.model_copy(update={"weights_dir": str(weights)})),
+        ("b,c.sif", run, ClusterSettings(image=Path("/b,c.sif")), plan),
+    ):
+        with pytest.raises(MsbatchError, match=f"{said}.*a comma or a colon in its name") as refused:
+            check_binds(own, path, drawn)
+        assert "--runtime none" in refused.value.hint
+        check_binds(own.model_copy(update={"runtime": "none"}), path, drawn)
+
+
+@pytest.mark.parametrize(
+    ("bind", "fits"),
+    [
+        ("/data", True),
+        ("/data:/data:ro", True),
+        ("/a.sif:/data:ro,image-src=/x", True),
+        ("/data,/x:/data", False),
+        ("/data:/da:ta:ro", False),
+    ],
+)
+def test_a_bind_is_read_as_the_container_program_reads_it(bind: str, fits: bool, tmp_path: Path) -> None:
+    site, plan = ClusterSettings(image=Path("/a.sif"), binds=(bind,)), make_plan(PATIENTS)
+    with nullcontext() if fits else pytest.raises(MsbatchError, match="is not SOURCE:TARGET:ro"):
+        check_binds(site, RunDir(tmp_path), plan)
