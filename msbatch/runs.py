@@ -6,13 +6,14 @@ from datetime import date
 from itertools import count
 from pathlib import Path
 
-from msbatch.config import PlanSettings, Settings, to_toml
+from msbatch.config import PlanSettings, Settings
 from msbatch.environment import describe_environment
 from msbatch.errors import MsbatchError
 from msbatch.files import make_dir, write_json, write_text
 from msbatch.layout import RunDir, list_runs
 from msbatch.lock import run_lock
 from msbatch.plan import Plan, load_plan, save_plan
+from msbatch.settings_file import to_toml
 
 LOCK_WAIT_S = 60
 

@@ -17,9 +17,9 @@ from commands import Run
 from sif_files import LABELS, install_stand_in, write_sif
 
 from msbatch.cli.app import COMMANDS
-from msbatch.config import load_settings
 from msbatch.layout import list_runs
 from msbatch.plan import load_plan
+from msbatch.settings_file import load_settings
 
 QUICK = """
 [plan]

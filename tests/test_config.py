@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msbatch.config import Settings, full_name, load_settings, parse_settings, to_toml
+from msbatch.config import Settings, full_name
 from msbatch.errors import MsbatchError
 from msbatch.files import sha256_json
+from msbatch.settings_file import load_settings, parse_settings, to_toml
 
 
 @pytest.fixture

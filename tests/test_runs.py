@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from msbatch.cohort.folds import draw_plan
-from msbatch.config import load_settings, parse_settings
 from msbatch.layout import RunDir, find_run
 from msbatch.plan import load_plan
 from msbatch.runs import create_or_reuse
+from msbatch.settings_file import load_settings, parse_settings
 
 Values = dict[str, dict[str, Any]]
 

@@ -98,8 +98,8 @@ def doctor(as_json: bool, **given: Any) -> int:
       msbatch doctor
     """
     from msbatch.cluster.doctor import examine
-    from msbatch.config import load_settings
     from msbatch.layout import SETTINGS
+    from msbatch.settings_file import load_settings
 
     checks = []
     for check in examine(load_settings(SETTINGS, {"cluster": cluster_values(given)})):

@@ -21,9 +21,10 @@ def init() -> None:
     Example:
       msbatch init
     """
-    from msbatch.config import Settings, to_toml
+    from msbatch.config import Settings
     from msbatch.files import write_text
     from msbatch.layout import SETTINGS
+    from msbatch.settings_file import to_toml
 
     if SETTINGS.exists():
         raise MsbatchError(f"{SETTINGS} exists already.", "Edit it, or move it away first.")
@@ -59,8 +60,8 @@ def pack(images: Path, table: Path, output: Path, **given: Any) -> None:
     """
     from msbatch.cohort.pack import PackOptions
     from msbatch.cohort.pack import pack as pack_cohort
-    from msbatch.config import load_settings
     from msbatch.layout import SETTINGS
+    from msbatch.settings_file import load_settings
     from msbatch.terminal import progress
 
     chosen = load_settings(SETTINGS, {"pack": {"size": given.pop("size"), "fit": given.pop("fit")}}).pack

@@ -81,8 +81,8 @@ def check(image: Path | None, full: bool, as_json: bool) -> None:
 
 
 def _configured() -> Path:
-    from msbatch.config import load_settings
     from msbatch.layout import SETTINGS
+    from msbatch.settings_file import load_settings
 
     return load_settings(SETTINGS, {}).cluster.image
 

@@ -9,9 +9,9 @@ import click
 from msbatch.cohort.folds import draw_plan
 from msbatch.cohort.pack import PackOptions, pack
 from msbatch.cohort.synth import draw_cohort
-from msbatch.config import parse_settings
 from msbatch.layout import RunDir
 from msbatch.runs import create_or_reuse
+from msbatch.settings_file import parse_settings
 
 PATIENTS = 8
 CELLS = 40

@@ -122,8 +122,8 @@ def study_settings(given: dict[str, Any]) -> Settings:
     MsbatchError
         If a setting is unknown or out of range.
     """
-    from msbatch.config import load_settings
     from msbatch.layout import SETTINGS
+    from msbatch.settings_file import load_settings
 
     overrides = {
         "paths": {"store": given["store"]},

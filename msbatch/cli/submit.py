@@ -86,9 +86,9 @@ def rerun(run: Path | None, **given: Any) -> None:
       msbatch rerun RUN --folds 2,5 --backbones swin --fresh
     """
     from msbatch.cluster.rerun import rerun as submit_again
-    from msbatch.config import load_settings
     from msbatch.layout import find_run
     from msbatch.plan import load_plan
+    from msbatch.settings_file import load_settings
 
     found = find_run(run)
     settings = load_settings(found.settings, {"cluster": cluster_values(given)})

@@ -10,9 +10,10 @@ import pytest
 from runs import make_plan
 
 from msbatch.cluster.sites import check_binds, launch_conf, reducer_parameters, sbatch_options, task_parameters
-from msbatch.config import ClusterSettings, ComputeSettings, Settings, load_settings, to_toml
+from msbatch.config import ClusterSettings, ComputeSettings, Settings
 from msbatch.errors import MsbatchError
 from msbatch.layout import RunDir, data_dir
+from msbatch.settings_file import load_settings, to_toml
 
 PATIENTS = {f"P{number}": [number % 2] for number in range(4)}
 GPU = ComputeSettings(device="cuda", processes=2, threads=2, workers=3)

@@ -7,10 +7,10 @@ import pytest
 
 from msbatch.cluster.status import task_status
 from msbatch.cohort.folds import draw_plan
-from msbatch.config import parse_settings
 from msbatch.files import write_json
 from msbatch.layout import RunDir
 from msbatch.plan import Plan
+from msbatch.settings_file import parse_settings
 from msbatch.state import Attempt, TaskState
 
 

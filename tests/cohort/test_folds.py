@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from runs import make_store
 
 from msbatch.cohort.folds import PatientFacts, draw_folds, draw_plan
-from msbatch.config import Settings, parse_settings
+from msbatch.config import Settings
 from msbatch.errors import MsbatchError
 from msbatch.files import sha256
+from msbatch.settings_file import parse_settings
 
 Cohort = dict[str, PatientFacts]
 

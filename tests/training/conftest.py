@@ -10,9 +10,9 @@ from tasks import stop_all
 from msbatch.cohort.folds import draw_plan
 from msbatch.cohort.pack import PackOptions, pack
 from msbatch.cohort.synth import draw_cohort
-from msbatch.config import parse_settings
 from msbatch.layout import RunDir
 from msbatch.plan import save_plan
+from msbatch.settings_file import parse_settings
 
 TINY = {"batch_size": 8, "steps": 20, "lr": 1e-3, "input_px": 32, "tta": False}
 
