@@ -115,9 +115,10 @@ def beyond_nuisance(
     """Test whether features say more of the labels than nuisance columns do (Freedman & Lane 1983).
 
     Labels are fitted on the nuisance columns by least squares; the residuals change places, and with the fit added
-    they are the labels under the null. The statistic is the leave-one-patient-out squared error of a head with the
-    nuisance columns alone less that of a head with the features as well. Errors are of patients' mean predictions
-    where each patient has one label, else of cells.
+    they are the labels under the null. The statistic is the share of the leave-one-patient-out squared error of a head
+    with the nuisance columns alone that the features take away. Errors are of patients' mean predictions where each
+    patient has one label, else of cells. It is a share because residuals are smaller than errors: the plain
+    difference shrinks with every permutation, and its p is too small in small cohorts.
 
     Parameters
     ----------
@@ -156,7 +157,7 @@ def _beyond(full: Head, reduced: Head, labels: Array, nuisance: Array, permutati
     strata = [_patient_order(full)] if over else _cell_orders(full)
     errors = [_patient_errors(head) if over else _cell_errors(head) for head in (reduced, full)]
     gain = _Question(
-        lambda drawn: _squares(errors[0](drawn)) - _squares(errors[1](drawn)),
+        lambda drawn: 1 - _squares(errors[1](drawn)) / _squares(errors[0](drawn)),
         truth - fitted,
         strata,
         _arrangements(truth, strata),
