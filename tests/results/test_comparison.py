@@ -163,10 +163,15 @@ def test_order_and_names_of_patients_change_nothing(rng: random.Random, places: 
 
 def test_order_changes_nothing_where_signs_are_drawn() -> None:
     rng = np.random.default_rng(5)
-    values = rng.normal(0.3, 1, 40)
-    first = flip_signs(values, permutations=500)
-    assert flip_signs(rng.permutation(values), permutations=500) == first
-    assert flip_signs(-values, permutations=500).p == first.p
+    values = rng.normal(0.1, 1, 40)
+    assert len({flip_signs(rng.permutation(values), permutations=500) for _ in range(10)}) == 1
+    assert flip_signs(-values, permutations=500) == flip_signs(values, permutations=500)
+    assert len({flip_signs(values, permutations=500, seed=seed) for seed in range(10)}) > 1
+
+
+def test_no_drawn_p_is_zero() -> None:
+    found = flip_signs(np.ones(40), permutations=99)
+    assert found.p == found.floor == 0.01
 
 
 def test_swapping_a_pair_changes_the_sign_alone() -> None:

@@ -98,6 +98,16 @@ def test_a_fold_far_below_the_others_is_found_and_no_other() -> None:
     assert [one.patient for one in odd_folds(results) if one.odd] == ["P7"]
 
 
+def test_a_fold_at_the_bound_is_not_odd_and_one_cell_fewer_is() -> None:
+    results = cohort(np.random.default_rng(2), 8, 2)
+    bound = round(number(odd_folds(results)[7].bound) * CELLS)
+    assert bound > 0
+    for hits in (bound, bound - 1):
+        results[7] = fold(7, 1, hits)
+        judged = odd_folds(results)[7]
+        assert judged.odd == (hits < bound) == (number(judged.chance) < oddfold.ALPHA)
+
+
 def test_without_variation_between_patients_binomial_variation_is_left() -> None:
     rng = np.random.default_rng(4)
     results = [fold(place, place % 2, int(own)) for place, own in enumerate(rng.binomial(CELLS, 0.8, 200))]

@@ -48,6 +48,14 @@ def test_levels_are_counted_by_label_with_exact_intervals() -> None:
     assert women.specificity_interval == clopper_pearson(1, 2)
 
 
+def test_patients_are_called_by_mean_logit_and_not_by_majority() -> None:
+    outvoted = [fold(place, 1, 3) for place in range(3)]
+    raised = [FoldResult(own.fold, own.patient, 1, own.counts, 2.0, own.auc) for own in outvoted]
+    for results, expected in ((outvoted, 0.0), (raised, 1.0)):
+        (level,) = subgroups(results, "sex", SEX).levels
+        assert level.sensitivity == Value(expected)
+
+
 def test_gaps_are_compared_with_permuted_levels_within_class() -> None:
     found = subgroups(RESULTS, "sex", SEX).gaps
     calls, cells = [1, 1, 1, 1, 0, 1, 0], np.array([9, 8, 7, 9, 2, 6, 3]) / 10
