@@ -54,6 +54,9 @@ def test_patients_are_called_by_mean_logit_and_not_by_majority() -> None:
     for results, expected in ((outvoted, 0.0), (raised, 1.0)):
         (level,) = subgroups(results, "sex", SEX).levels
         assert level.sensitivity == Value(expected)
+    negative = [fold(place, 0, 9) for place in range(3, 5)]
+    found = subgroups([raised[0], *outvoted[1:], *negative], "sex", {f"P{place}": "FMMFM"[place] for place in range(5)})
+    assert found.gaps["sensitivity"].statistic == Value(1.0)
 
 
 def test_gaps_are_compared_with_permuted_levels_within_class() -> None:
