@@ -78,6 +78,24 @@ def read_ledger(run: RunDir) -> list[Submission]:
     return list(found.values())
 
 
+def aside(run: RunDir) -> dict[int, str]:
+    """Give the tasks whose results are set aside for a submission that Slurm did not take, and the folder's name.
+
+    Those of a submission that is still open are left out: Slurm may have it.
+    """
+    entries = {entry.name: entry for entry in read_ledger(run)}
+    found: dict[int, str] = {}
+    for line in _lines(run.submissions):
+        match line:
+            case {"event": "aside", "places": places}:
+                found |= {int(task): str(name) for task, name in places}
+            case {"event": "submitting", "name": name} if name in entries and not entries[name].refused:
+                found = {task: place for task, place in found.items() if task not in entries[name].tasks}
+            case {"event": "put back", "tasks": tasks}:
+                found = {task: place for task, place in found.items() if task not in tasks}
+    return found
+
+
 def newest(ledger: Sequence[Submission], task: int) -> Submission | None:
     """Give the newest submission that Slurm took and that holds a task."""
     return next((entry for entry in reversed(ledger) if task in entry.tasks and entry.job), None)

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
+from msbatch.cluster.aside import put_back, set_aside
 from msbatch.cluster.held import held
-from msbatch.cluster.ledger import Submission, read_ledger
-from msbatch.cluster.status import is_done
+from msbatch.cluster.ledger import Submission
 from msbatch.cluster.submit import Order, submit_all, submitting
 from msbatch.errors import MsbatchError
-from msbatch.files import make_dir
-from msbatch.layout import RunDir, TaskDir
+from msbatch.layout import RunDir
 from msbatch.plan import Task
-from msbatch.state import newest_attempt
-
-Moves = list[tuple[Path, Path]]
 
 
 def rerun(order: Order, tasks: Sequence[Task], fresh: bool) -> list[Submission]:
@@ -35,13 +30,11 @@ def rerun(order: Order, tasks: Sequence[Task], fresh: bool) -> list[Submission]:
     """
     with submitting(order.run):
         _refuse_live(order.run, tasks)
-        before = len(read_ledger(order.run))
-        moves = {task.index: _moves(order.run, task, fresh) for task in tasks}
-        _carry_out([move for own in moves.values() for move in own])
         try:
+            set_aside(order.run, tasks, fresh)
             return submit_all(order, tasks)
         except BaseException:
-            _undo(moves, read_ledger(order.run)[before:])
+            put_back(order.run)
             raise
 
 
@@ -54,33 +47,3 @@ def _refuse_live(run: RunDir, tasks: Sequence[Task]) -> None:
                 f"{task.backbone} fold {task.fold:02d} is still queued or running, as {number}.",
                 f"Wait for it, or stop it first with: scancel {number}",
             )
-
-
-def _moves(run: RunDir, task: Task, fresh: bool) -> Moves:
-    folder = run.task(task.backbone, task.fold)
-    done = is_done(run, task)
-    parts = [folder.manifest, folder.predictions, folder.weights, folder.tensorboard] if done or fresh else []
-    parts += [folder.checkpoints] if fresh else []
-    return [(part, _place(folder) / part.name) for part in parts if part.exists()]
-
-
-def _undo(moves: dict[int, Moves], made: Sequence[Submission]) -> None:
-    """Put back what belongs to tasks that Slurm does not have; of an unsettled submission nobody knows yet."""
-    taken = {task for entry in made if not entry.refused for task in entry.tasks}
-    back = [(target, source) for task, own in moves.items() if task not in taken for source, target in own]
-    _carry_out(back)
-
-
-def _place(folder: TaskDir) -> Path:
-    number = newest_attempt(folder)
-    place = folder.earlier / f"{number:04d}"
-    while place.exists():
-        number += 1
-        place = folder.earlier / f"{number:04d}"
-    return place
-
-
-def _carry_out(moves: Moves) -> None:
-    for source, target in moves:
-        make_dir(target.parent)
-        source.rename(target)
