@@ -10,6 +10,7 @@ umask 077
 
 readonly STOPPED=75       # the task wrote a checkpoint because it was asked to stop
 readonly REQUEUE_TRIES=10 # the controller may be restarting
+readonly READY_S=1800     # to unpack the image, or to wait for another task that does
 readonly RESERVE_S=20     # before the time limit: what requeueing takes
 
 started=$(date +%s)
@@ -68,10 +69,12 @@ count_files() { find -H "$1" | wc -l; }
 # Cleaners of scratch remove what is old, file by file: what is left of an unpacked image must not run.
 is_whole() { [ -d "$1" ] && [ "$(count_files "$1")" = "$(cat "$1.files" 2>/dev/null)" ]; }
 
+# Other tasks of this node may run from a damaged one: it is moved aside, and removed once nobody uses it.
 unpack() {
     say "unpacking the image to $2" >&2
-    rm -rf "$2"*
-    "$program" --silent build --sandbox "$2.new" "$1" >&2 && count_files "$2.new" >"$2.files" && mv -T "$2.new" "$2" && return
+    rm -rf "$2.new"
+    [ ! -e "$2" ] || mv -T "$2" "$2.stale.$BASHPID" || return 1
+    timeout "$READY_S" "$program" --silent build --sandbox "$2.new" "$1" >&2 && count_files "$2.new" >"$2.files" && mv -T "$2.new" "$2" && return
     rm -rf "$2.new"
     return 1
 }
@@ -82,7 +85,8 @@ unpacked() {
     root=$SCRATCH/msbatch-$(id -u)
     target=$root/${IMAGE_SHA256:0:16}
     mkdir -p "$root" && [ -O "$root" ] && [ ! -L "$root" ] || return 1
-    exec 9>"$root/lock" && flock 9 || return 1
+    exec 9>"$root/lock" && flock -w "$READY_S" 9 || return 1
+    flock -n "$target.use" rm -rf "$target".stale.*
     is_whole "$target" || unpack "$IMAGE" "$target" || return 1
     exec 9>&-
     echo "$target"
@@ -158,7 +162,9 @@ prepare_node() {
     check_image
     image=$IMAGE
     if [ "$RUNTIME" = sandbox ]; then
-        image=$(unpacked) || { image=$IMAGE && say "the image could not be unpacked to $SCRATCH: it runs as it is"; }
+        image=$(unpacked) && exec 8>>"$image.use" && flock -s 8 && return
+        image=$IMAGE
+        say "the image could not be unpacked to $SCRATCH: it runs as it is"
     fi
 }
 
@@ -256,8 +262,8 @@ watch_payload() {
 # A node that was given up on may still be alive when the task runs elsewhere already.
 superseded() { [ -e "${conf%/*}/launches/$job.$((${SLURM_RESTART_COUNT:-0} + 1)).start" ]; }
 
-# A task that hangs before its first attempt is on record is not bounded by its attempts.
-never_began() { [ "$cause" = hung ] && [ ! -e "$LAUNCH.beat" ] && [ "${SLURM_RESTART_COUNT:-0}" -ge 3 ]; }
+# A task that ends before its first attempt is on record is not bounded by its attempts.
+never_began() { [ "$cause" != preempted ] && [ ! -e "$LAUNCH.beat" ] && [ "${SLURM_RESTART_COUNT:-0}" -ge 3 ]; }
 
 # Requeueing after a TERM would undo the user's scancel; Slurm itself requeues what it preempted.
 should_requeue() {
@@ -279,7 +285,7 @@ requeue() {
     done
 }
 
-say "$job, restart ${SLURM_RESTART_COUNT:-0}, on $(hostname -s), limit $(date -d "@$limit" '+%F %T')"
+say "$job, restart ${SLURM_RESTART_COUNT:-0}, on $(hostname -s), limit $(date -d "@$limit" '+%F %T')" | tee /dev/stderr
 start_sentinel
 start_payload "$@"
 watch_payload

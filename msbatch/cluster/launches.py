@@ -17,6 +17,7 @@ from msbatch.layout import JobDir, LaunchFiles
 
 TAIL_BYTES = 16_384
 RECORD = re.compile(r"(\d+(?:_\d+)?)\.(\d+)\.")  # <job>.<restart>.start, .stop, .beat, .end
+START = re.compile(r"\[launch .*\] \S+, restart \d+, on ")  # the launcher's first words, in both logs
 CANCELLED_AT = re.compile(r"CANCELLED AT (\S+)")
 
 
@@ -128,7 +129,7 @@ class LaunchFolder:
         return int(match[1]) / unit if match else None
 
     def _words(self, number: str, started: float) -> str:
-        lines = [line for path in self.logs(number) if path.is_file() for line in tail(path)]
+        lines = [line for path in self.logs(number) if path.is_file() for line in _of_the_last_start(tail(path))]
         return "\n".join(line for line in lines if not _of_an_earlier_start(line, started))
 
 
@@ -154,6 +155,11 @@ def _mtime(path: Path) -> float:
     with suppress(OSError):
         return path.stat().st_mtime
     return 0.0
+
+
+def _of_the_last_start(lines: list[str]) -> list[str]:
+    starts = [place for place, line in enumerate(lines) if START.match(line)]
+    return lines[starts[-1] :] if starts else lines
 
 
 def _of_an_earlier_start(line: str, started: float) -> bool:

@@ -109,7 +109,7 @@ RULES = (
     Rule(
         MEMORY, "log", r"exceeded (?:job )?memory limit|oom.kill", "out of memory: Slurm ended it at its limit{limit}"
     ),
-    Rule(MEMORY, "told", r"out of memory"),
+    Rule(MEMORY, "told", r"^(?!.*probably).*out of memory"),
     Rule(IMAGE, "cause", r"image is"),
     Rule(CONTAINER, "cause", r"neither apptainer"),
     Rule(DISK, "cause", r"scratch|No space left|disk is full"),
@@ -123,6 +123,7 @@ RULES = (
     Rule(TIME, "log", r"DUE TO TIME LIMIT", "the time limit{time} came before it could stop by itself"),
     Rule(PREEMPTED, "log", r"DUE TO PREEMPTION", "another job took its place, and Slurm did not requeue it"),
     Rule(NODE, "log", r"NODE FAILURE", "its node was lost"),
+    Rule(MEMORY, "told", r"probably out of memory"),
     Rule(NODE, "told", r"its node, was lost"),
     Rule(OTHER, "told", r"."),
     Rule(CANCELLED, "cause", r"terminated", "cancelled"),

@@ -220,6 +220,34 @@ def test_an_image_is_unpacked_once_and_again_when_a_cleaner_took_some_of_it(node
     assert "in dev, usr" in third[1]
 
 
+def test_a_damaged_image_is_not_taken_from_under_a_task_that_runs_from_it(node: Node) -> None:
+    node.program("apptainer", APPTAINER)
+    (node.folder / "image.sif").write_bytes(b"12345")
+    running = node.start("stops", runtime="sandbox")
+    wait_until((node.folder / "started").exists, "the task")
+    (sandbox,) = (path.parent for path in (node.folder / "scratch").glob("msbatch-*/*/dev"))
+    held = os.open(sandbox, os.O_PATH)  # as a container's mount does
+    (sandbox / "dev").unlink()
+    assert "unpacking" in node.run("0", restart=1, runtime="sandbox")[1]
+    assert [path.name for path in Path(f"/proc/self/fd/{held}").iterdir()] == ["usr"], (
+        "what the task runs from is still there"
+    )
+    assert len(list(sandbox.parent.glob("*.stale.*"))) == 1
+    running.kill()
+    subprocess.run(["pkill", "-KILL", "-s", str(running.pid)], check=False)
+    subprocess.run(["pkill", "-KILL", "-f", str(node.payload)], check=False)
+    assert node.run("0", restart=2, runtime="sandbox")[0] == 0
+    assert not list(sandbox.parent.glob("*.stale.*")), "nobody uses it any more"
+    os.close(held)
+
+
+def test_a_task_that_never_begins_is_not_requeued_for_ever(node: Node) -> None:
+    process = node.start("hangs", end=23, restart=3)
+    stop(node, process, signal.SIGUSR2)
+    assert process.wait(60) == 137
+    assert node.asked() == []
+
+
 def test_scratch_that_cannot_be_written_is_said(node: Node) -> None:
     (node.folder / "scratch").write_text("a file")
     code, _ = node.run("0")

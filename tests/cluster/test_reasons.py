@@ -74,6 +74,10 @@ def test_a_silent_task_is_explained_by_what_is_left(evidence: Evidence, category
 def test_slurm_knows_better_than_a_task_that_can_only_guess() -> None:
     guess = "process 1 was killed (SIGKILL), probably out of memory"
     assert explain(Evidence(told=guess, slurm="OUT_OF_MEMORY", mem_gb=8)).said.endswith("at its limit of 8 GB")
+    assert explain(Evidence(told=guess, exit_code=1)).category == "out of memory"
+    assert explain(Evidence(told=guess, slurm="TIMEOUT", time_min=60)).category == "time limit"
+    assert explain(Evidence(told=guess, slurm="CANCELLED by 1000 0:15")).category == "cancelled"
+    assert explain(Evidence(told=guess, slurm="NODE_FAIL")).category == "node lost"
     assert explain(Evidence(told="Connection reset by peer", slurm="NODE_FAIL")).category == "node lost"
     nan = "The loss became nan by step 40."
     assert explain(Evidence(told=nan, slurm="OUT_OF_MEMORY")).category == "non-finite loss"
