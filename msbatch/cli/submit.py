@@ -243,13 +243,16 @@ def _show_texts(order: Order, tasks: Sequence[Task]) -> None:
 
 def _show_by_hand(order: Order, tasks: Sequence[Task], folder: Path) -> None:
     from msbatch.cluster.held import by_hand_name
+    from msbatch.cluster.launches import LaunchFolder
     from msbatch.cluster.sites import sbatch_options, task_parameters
-    from msbatch.layout import data_dir
+    from msbatch.layout import JobDir, data_dir
 
     array = f"--array={_ranges([task.index for task in tasks])}%{order.site.array_parallelism}"
     options = sbatch_options(task_parameters(order.site, order.plan.compute))
     name = f"--job-name={by_hand_name(order.run)}"
-    words = ["sbatch", array, name, *options, str(data_dir("slurm") / "lopo_array.sbatch"), str(order.run.root)]
+    output, error = LaunchFolder(JobDir(folder)).logs("%A_%a")
+    logs = [f"--output={output}", f"--error={error}"]
+    words = ["sbatch", array, name, *logs, *options, str(data_dir("slurm") / "lopo_array.sbatch"), str(order.run.root)]
     click.echo(f"Ready: {folder}. Submit it yourself, then reduce:")
     click.echo(f"  {shlex.join(words)}")
     click.echo(f"  msbatch reduce {order.run.root}")

@@ -10,6 +10,7 @@ from msbatch.cluster.launches import LaunchFolder
 from msbatch.cluster.ledger import newest, read_ledger
 from msbatch.layout import JobDir, RunDir
 from msbatch.plan import Task
+from msbatch.state import read_attempts
 
 POLL_S = 1.0
 ASK_EVERY_S = 10.0
@@ -17,9 +18,12 @@ ASK_EVERY_S = 10.0
 
 def log_files(run: RunDir, task: Task) -> list[Path]:
     """Give a task's own log, then those of its launcher and of Slurm for its newest job; they need not exist yet."""
-    own = run.task(task.backbone, task.fold).log
+    folder = run.task(task.backbone, task.fold)
     entry = newest(read_ledger(run), task.index)
-    return [own] if entry is None else [own, *LaunchFolder(JobDir(entry.folder)).logs(entry.element(task.index))]
+    if entry is not None:
+        return [folder.log, *LaunchFolder(JobDir(entry.folder)).logs(entry.element(task.index))]
+    by_hand = [files.number for attempt in read_attempts(folder)[-1:] if (files := attempt.files)]
+    return [folder.log, *(path for number in by_hand for path in LaunchFolder(run.by_hand).logs(number))]
 
 
 class Tail:
