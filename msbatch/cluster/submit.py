@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from msbatch.cluster import slurm
+from msbatch.cluster.aside import put_back
 from msbatch.cluster.batchcall import BatchCall
 from msbatch.cluster.freeze import freeze_code
 from msbatch.cluster.held import held, held_if_submitted
@@ -110,6 +111,7 @@ def submitting(run: RunDir) -> Iterator[None]:
     with run_lock(run.submit_lock, LOCK_WAIT_S):
         check_free(run.local_lock)
         settle(run)
+        put_back(run)
         yield
 
 
