@@ -3,16 +3,21 @@
 PYTHON ?= python3.11
 FAULTS ?= --seed 1
 CLUSTER ?= /tmp/msbatch-cluster
+TRUTH ?= /tmp/msbatch-truth
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint lock clean cluster-up cluster-test cluster-down faults
+.PHONY: demo test truth lint lock clean cluster-up cluster-test cluster-down faults
 
 demo: $(VENV)/.installed
 	$(BIN)/msbatch demo
 
 test: lint
 	$(BIN)/pytest -n 2 --dist loadfile -m "not cluster"
+
+# The methods against cohorts whose truth is known, on two cores for about an hour; it goes on where it was stopped.
+truth: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python tests/truth/truth.py --outcomes $(TRUTH)
 
 # A real Slurm and Apptainer on this machine, as root: see tests/cluster/README.md.
 cluster-up: $(VENV)/.installed
