@@ -94,13 +94,13 @@ unpacked() {
 
 # What the task may see of this node, and nothing else.
 container_options() {
-    local path
+    local path file hop
     options=(exec --cleanenv --contain --no-home --pwd / --bind "$private:/tmp" --bind "$RUN" --bind "$CODE:$CODE:ro")
-    for path in "$STORE" "$WEIGHTS"; do
-        [ ! -e "$path" ] || options+=(--bind "$path:$path:ro")
-    done
-    for path in "$WEIGHTS"/*; do # a hub's cache keeps the files elsewhere
-        [ ! -L "$path" ] || options+=(--bind "$(readlink -f "$path"):$(readlink -f "$path"):ro")
+    for path in "$STORE" "$WEIGHTS"; do [ ! -e "$path" ] || options+=(--bind "$path:$path:ro"); done
+    for path in "$WEIGHTS"/*; do # a hub's cache keeps files elsewhere, behind several links: the file lies where the first one points
+        [ -L "$path" ] && [ -e "$path" ] && file=$(readlink -f "$path") && hop=$(cd "$WEIGHTS" && realpath -ms "$(readlink "$path")") || continue
+        [[ $hop != "$WEIGHTS"/* ]] || hop=$file
+        options+=(--bind "$file:$hop:ro")
     done
     for path in ${BINDS[@]+"${BINDS[@]}"}; do options+=(--bind "$path"); done
     [ "$GPUS" = 0 ] || options+=(--nv)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +103,7 @@ def check_binds(site: ClusterSettings, run: RunDir, plan: Plan) -> None:
     if site.runtime == "none":
         return
     weights = Path(plan.weights_dir)
-    linked = [path.resolve() for path in weights.glob("*") if path.is_symlink()]
-    for path in (run.root.resolve(), Path(plan.store.path), weights, *linked, site.image.resolve()):
+    for path in (run.root.resolve(), Path(plan.store.path), weights, *_linked(weights), site.image.resolve()):
         if re.search("[,:]", str(path)):
             raise MsbatchError(
                 f"No container can be given {path}: there is a comma or a colon in its name.",
@@ -115,6 +115,16 @@ def check_binds(site: ClusterSettings, run: RunDir, plan: Plan) -> None:
             raise MsbatchError(
                 f"cluster.binds: {bind!r} is not SOURCE:TARGET:ro.", "No path may have a comma or a colon in its name."
             )
+
+
+def _linked(weights: Path) -> Iterator[Path]:
+    """Give what the launcher binds for links among the weights: each file, and where its link points."""
+    for path in weights.glob("*"):
+        if path.is_symlink():
+            yield path.resolve()
+            hop = Path(os.path.normpath(weights / path.readlink()))
+            if not hop.is_relative_to(weights):  # else it is there with the folder
+                yield hop
 
 
 def _common(site: ClusterSettings, partition: str | None, time_min: int, mem_gb: float) -> dict[str, Any]:

@@ -48,6 +48,7 @@ class Node:
         self.launches = folder / "launches"
         self.payload = folder / "payload.py"
         self.payload.write_text(PAYLOAD)
+        self.weights = ""
         self.calls = folder / "calls"
         self.program("scontrol", f'echo "scontrol $*" >>{self.calls}\n[ ! -e {folder}/deaf ]')
         self.program("srun", "exec sleep 600")
@@ -57,7 +58,7 @@ class Node:
         site = ClusterSettings(**{"runtime": "none", "scratch": str(self.folder / "scratch"), **settings})
         conf = self.folder / "launch.conf"
         image = {"IMAGE": self.folder / "image.sif", "IMAGE_BYTES": "5", "IMAGE_SHA256": "0" * 64}
-        paths = {"RUN": self.folder, "CODE": PACKAGE.parent, "STORE": "", "WEIGHTS": "", **image}
+        paths = {"RUN": self.folder, "CODE": PACKAGE.parent, "STORE": "", "WEIGHTS": self.weights, **image}
         conf.write_text(launch_conf(site, paths, gpus=False))
         job = {"SLURM_JOB_ID": "9", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "4"}
         times = {"SLURM_RESTART_COUNT": str(restart), "SLURM_JOB_END_TIME": str(int(time.time() + end))}
@@ -218,6 +219,26 @@ def test_an_image_is_unpacked_once_and_again_when_a_cleaner_took_some_of_it(node
     assert [code for code, _ in (first, second, third)] == [0, 0, 0]
     assert ["unpacking" in out for _, out in (first, second, third)] == [True, False, True]
     assert "in dev, usr" in third[1]
+
+
+def test_weights_that_are_links_to_links_are_where_the_first_link_points(node: Node) -> None:
+    node.program("apptainer", f'echo "$*" >>{node.calls}')
+    (node.folder / "image.sif").write_bytes(b"12345")
+    weights, cache = node.folder / "weights", node.folder / "cache"
+    for name in ("weights", "cache", "cache/blobs", "cache/snap"):
+        (node.folder / name).mkdir()
+    blob = cache / "blobs" / "1f"
+    blob.touch()
+    (cache / "snap" / "a").symlink_to("../blobs/1f")
+    (weights / "absolute").symlink_to(cache / "snap" / "a")
+    (weights / "relative").symlink_to("../cache/snap/b")
+    (cache / "snap" / "b").symlink_to("a")
+    (weights / "inside").symlink_to("absolute")
+    (weights / "gone").symlink_to("../cache/gone")
+    node.weights = str(weights)
+    assert node.run("0", runtime="sif")[0] == 0
+    binds = [word for word in node.asked()[-1].split() if word.endswith(":ro") and str(cache) in word]
+    assert binds == [f"{blob}:{place}:ro" for place in (cache / "snap" / "a", blob, cache / "snap" / "b")]
 
 
 def test_a_damaged_image_is_not_taken_from_under_a_task_that_runs_from_it(node: Node) -> None:

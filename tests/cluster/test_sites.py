@@ -133,11 +133,17 @@ def test_a_path_that_a_container_program_would_take_apart_is_refused(tmp_path: P
     weights = tmp_path / "weights"
     weights.mkdir()
     (weights / "a.pth").symlink_to(tmp_path / "cache: b.pth")
+    cached = tmp_path / "cached"
+    cached.mkdir()
+    (cached / "b.pth").symlink_to("../snap,shot/b.pth")
+    (tmp_path / "snap,shot").mkdir()
+    (tmp_path / "snap,shot" / "b.pth").symlink_to(tmp_path / "blob")
     store = plan.store.model_copy(update={"path": "/data/MS, 2024/cohort.h5"})
     for said, path, own, drawn in (
         ("run: one", RunDir(tmp_path / "run: one"), site, plan),
         ("MS, 2024", run, site, plan.model_copy(update={"store": store})),
         ("cache: b", run, site, plan.model_copy(update={"weights_dir": str(weights)})),
+        ("snap,shot", run, site, plan.model_copy(update={"weights_dir": str(cached)})),
         ("b,c.sif", run, ClusterSettings(image=Path("/b,c.sif")), plan),
     ):
         with pytest.raises(MsbatchError, match=f"{said}.*a comma or a colon in its name") as refused:
