@@ -8,6 +8,8 @@ from disturbances import Away, Full, head
 from study import Study, StudyError
 
 from msbatch.cluster.ledger import read_ledger
+from msbatch.cluster.logs import log_files
+from msbatch.plan import load_plan
 
 # --- a task that has not started yet -------------------------------------------------------------------
 
@@ -36,6 +38,9 @@ def scratch_full(study: Study, task: int, _step: int) -> None:
 def sandbox_purged(study: Study, task: int, _step: int) -> None:
     study.purge_sandbox()
     _start_and_end(study, task)
+    said = "".join(path.read_text() for path in log_files(study.run, load_plan(study.run.plan).tasks[task]))
+    if "unpacking the image" not in said or "runs as it is" in said:
+        raise StudyError("the image was not unpacked again")
 
 
 def out_of_memory(study: Study, task: int, _step: int) -> None:
