@@ -200,8 +200,11 @@ def _wait(processes: Sequence[BaseProcess]) -> dict[int, int]:
 
 
 def _first_cause(codes: dict[int, int], reports: Any, node: Node) -> MsbatchError:
-    """Find what began it: a killed process, because its peers only tell that they lost it, or the first report."""
-    killed = [number for number, code in codes.items() if code == -signal.SIGKILL]
+    """Find what began it: a killed process, because its peers only tell that they lost it, or the first report.
+
+    One that aborted is no beginning: NCCL makes a process do so that lost a peer.
+    """
+    killed = [number for number, code in codes.items() if code < 0 and code != -signal.SIGABRT]
     told = []
     while not reports.empty():
         told.append(reports.get())
@@ -211,7 +214,7 @@ def _first_cause(codes: dict[int, int], reports: Any, node: Node) -> MsbatchErro
         return first
     number = (killed or sorted(codes))[0]
     how = f"was killed ({signal.Signals(-codes[number]).name})" if codes[number] < 0 else f"ended with {codes[number]}"
-    probably = ", probably out of memory" if killed else ""
+    probably = ", probably out of memory" if codes[number] == -signal.SIGKILL else ""
     rank = node.rank * node.processes + number
     return MsbatchError(f"process {rank} {how}{probably}", "Submit again to resume it.")
 

@@ -13,29 +13,53 @@ import pytest
 import torch
 from tasks import SCRIPT, end, files, finish, folder, ranks_of, start, wait_for_a_round
 
+from msbatch.config import ComputeSettings
 from msbatch.errors import MsbatchError
 from msbatch.layout import RunDir
 from msbatch.plan import load_plan
 from msbatch.state import read_state
+from msbatch.training.ddp import Crew, World, launch
 from msbatch.training.faults import as_told
+from msbatch.training.nodes import Node
 from msbatch.training.task import run_task
 
 LONG = {"steps": 4000, "patience": 10_000}
 
 
-def test_a_killed_process_fails_the_task_and_its_peers_end(make_run: Any) -> None:
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (signal.SIGKILL, "process 1 was killed (SIGKILL), probably out of memory"),
+        (signal.SIGBUS, "process 1 was killed (SIGBUS)"),
+    ],
+)
+def test_a_killed_process_fails_the_task_and_its_peers_end(number: signal.Signals, words: str, make_run: Any) -> None:
     run = make_run("run", compute={"processes": 2}, **LONG)
     process = start(run)
     wait_for_a_round(run, process)
     ranks = ranks_of(process)
-    os.kill(ranks[-1], signal.SIGKILL)
+    os.kill(ranks[-1], number)
     code, output = end(process)
     assert code == 1
     state = read_state(folder(run))
     assert state.phase == "failed"
-    assert state.reason.splitlines()[0] == "process 1 was killed (SIGKILL), probably out of memory", output
+    assert state.reason.splitlines()[0] == words, output
     assert "Traceback" not in output
     assert not any(Path(f"/proc/{rank}").exists() for rank in ranks)
+
+
+def fail_and_abort(world: World) -> None:
+    if world.rank == 1:
+        raise MsbatchError("the loss became nan")
+    try:
+        world.barrier()
+    finally:  # as NCCL does in a process that lost a peer
+        os.abort()
+
+
+def test_a_process_that_aborts_when_it_loses_a_peer_is_no_cause() -> None:
+    with pytest.raises(MsbatchError, match="the loss became nan"):
+        launch(fail_and_abort, Crew(ComputeSettings(processes=2), Node(0, 1, 2)))
 
 
 def limit_files(run: RunDir, kilobytes: int) -> tuple[int, str]:
