@@ -112,6 +112,11 @@ class LaunchFiles:
         """Where the task's nodes meet, as JSON."""
         return self._file("join")
 
+    @property
+    def cause(self) -> Path:
+        """What a node says that cannot go on, where the task does not say it itself."""
+        return self._file("cause")
+
     def _file(self, kind: str) -> Path:
         return self.prefix.with_name(f"{self.prefix.name}.{kind}")
 

@@ -20,6 +20,7 @@ LOST_WORDS = (
     "Timed out waiting",
     "imed out after",
 )
+LOST = "another process of the task, or its node, was lost"
 KILLED_WORDS = "killed by signal: Killed"
 
 log = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ def _known(error: Exception) -> str | None:
     if any(words in text for words in FULL_WORDS) or (disk is not None and disk.errno in FULL):
         return f"the disk is full: {text}"
     if isinstance(error, dist.DistError) or any(words in text for words in LOST_WORDS):
-        return f"another process of the task, or its node, was lost: {text}"
+        return f"{LOST}: {text}"
     return f"{type(error).__name__}: {text}" if isinstance(error, OSError) else None
 
 

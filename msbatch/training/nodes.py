@@ -6,18 +6,20 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch.distributed as dist
 
 from msbatch.config import ComputeSettings
-from msbatch.errors import MsbatchError
-from msbatch.files import read_json, write_json
+from msbatch.errors import MsbatchError, StoppedError
+from msbatch.files import read_json, write_json, write_text
+from msbatch.training.faults import LOST
 from msbatch.training.stop import launch
 
 PATIENCE_S = 600.0
+HEARING_S = 8.0  # a node whose process ended gives the others a moment before it says so
 POLL_S = 0.2
 
 
@@ -91,6 +93,28 @@ def find_meeting(patience_s: float = PATIENCE_S) -> Meeting:
             )
         time.sleep(POLL_S)
     return Meeting(**read_json(path))
+
+
+def tell(told: MsbatchError) -> None:
+    """Leave word of what ended this node for the launcher and the first node; that others were lost tells nothing."""
+    files = launch()
+    if files is None or isinstance(told, StoppedError) or told.problem.startswith(LOST):
+        return
+    with suppress(OSError):  # on a full disk it is in the log only
+        write_text(files.cause, f"{told.problem} (on {socket.gethostname()})\n")
+
+
+def hear(told: MsbatchError, node: Node) -> MsbatchError:
+    """Give instead of the loss of another node what that node says of it, if it does so within a moment."""
+    files = launch()
+    if files is None or node.count == 1 or not told.problem.startswith(LOST):
+        return told
+    deadline = time.monotonic() + HEARING_S
+    while not files.cause.is_file():
+        if time.monotonic() > deadline:
+            return told
+        time.sleep(POLL_S)
+    return MsbatchError(files.cause.read_text(encoding="utf-8").strip(), told.hint)
 
 
 def _join_file() -> Path:

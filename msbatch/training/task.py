@@ -15,7 +15,7 @@ from msbatch.training.checkpoint import newest_step
 from msbatch.training.ddp import Crew, World, check_devices, launch
 from msbatch.training.faults import as_told
 from msbatch.training.job import Job
-from msbatch.training.nodes import Node, find_meeting, host_meeting, this_node
+from msbatch.training.nodes import Node, find_meeting, hear, host_meeting, tell, this_node
 
 log = logging.getLogger(__name__)
 
@@ -65,15 +65,20 @@ def _lead(plan: Plan, task: Task, folder: TaskDir, node: Node) -> None:
         with host_meeting(attempt.number) if node.count > 1 else nullcontext() as meeting:
             _attempt(Job(plan, task, folder, attempt), Crew(plan.compute, node, meeting))
     except Exception as error:
-        told = as_told(error)
+        told = hear(as_told(error), node)
         _write_end(attempt, told)
         raise told from None
 
 
 def _assist(plan: Plan, task: Task, folder: TaskDir, node: Node) -> None:
-    """Share in the first node's attempt, which alone writes the files of the task."""
-    meeting = find_meeting()
-    _attempt(Job(plan, task, folder, Attempt(folder, meeting.attempt)), Crew(plan.compute, node, meeting))
+    """Share in the first node's attempt, which alone writes the files of the task; say what ends this node."""
+    try:
+        meeting = find_meeting()
+        _attempt(Job(plan, task, folder, Attempt(folder, meeting.attempt)), Crew(plan.compute, node, meeting))
+    except Exception as error:
+        told = as_told(error)
+        tell(told)
+        raise told from None
 
 
 def _write_end(attempt: Attempt, told: MsbatchError) -> None:

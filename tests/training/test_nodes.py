@@ -3,15 +3,17 @@
 import json
 import os
 import signal
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tasks import Process, end, files, finish, folder, scalars, start, wait_for_a_round
+from tasks import Process, end, files, finish, folder, ranks_of, scalars, start, wait_for_a_round
 
 from msbatch.config import ComputeSettings
 from msbatch.errors import MsbatchError
 from msbatch.layout import RunDir
+from msbatch.plan import load_plan, save_plan
 from msbatch.state import read_attempts, read_state
 from msbatch.training.nodes import find_meeting, this_node
 
@@ -44,6 +46,7 @@ def test_nodes_stop_together(make_run: Any, tmp_path: Path) -> None:
     (tmp_path / "9.0.stop").write_text("preempted\n")
     assert [end(node)[0] for node in nodes] == [75, 75]
     assert read_state(folder(run)).reason.endswith("of 100000: preempted")
+    assert not (tmp_path / "9.0.cause").exists()
 
 
 def test_the_first_node_says_that_another_was_lost(make_run: Any, tmp_path: Path) -> None:
@@ -58,6 +61,27 @@ def test_the_first_node_says_that_another_was_lost(make_run: Any, tmp_path: Path
     assert read_state(folder(run)).reason.startswith("another process of the task, or its node, was lost"), output
 
 
+def test_the_first_node_passes_on_what_another_says_of_its_end(make_run: Any, tmp_path: Path) -> None:
+    run = make_run("run", compute=TWO, **LONG)
+    first, second = start_nodes(run, tmp_path / "9.0")
+    wait_for_a_round(run, first)
+    os.kill(ranks_of(second)[0], signal.SIGKILL)
+    assert [end(node)[0] for node in (first, second)] == [1, 1]
+    said = f"process 1 was killed (SIGKILL), probably out of memory (on {socket.gethostname()})"
+    assert (tmp_path / "9.0.cause").read_text() == f"{said}\n"
+    assert read_state(folder(run)).reason.splitlines()[0] == said
+
+
+def test_a_node_that_cannot_begin_says_so_to_the_launcher(make_run: Any, tmp_path: Path) -> None:
+    run, broken = make_run("run", compute=TWO), make_run("broken", compute=TWO)
+    plan = load_plan(run.plan)
+    store = plan.store.model_copy(update={"path": "/nowhere/cohort.h5"})
+    save_plan(broken.plan, plan.model_copy(update={"store": store}))
+    start(run, MSBATCH_LAUNCH=tmp_path / "9.0", MSBATCH_NODES=2, MSBATCH_NODE_RANK=0)  # and srun would kill this one
+    assert end(start(broken, MSBATCH_LAUNCH=tmp_path / "9.0", MSBATCH_NODES=2, MSBATCH_NODE_RANK=1))[0] == 1
+    assert (tmp_path / "9.0.cause").read_text().startswith("/nowhere/cohort.h5 does not exist. (on ")
+
+
 def test_another_node_ends_with_the_first_and_writes_nothing(make_run: Any, tmp_path: Path) -> None:
     run = make_run("run", compute=TWO, **LONG)
     first, second = start_nodes(run, tmp_path / "9.0")
@@ -69,6 +93,7 @@ def test_another_node_ends_with_the_first_and_writes_nothing(make_run: Any, tmp_
     assert code == 1
     assert "another process of the task, or its node, was lost" in output
     assert files(run) == before
+    assert not (tmp_path / "9.0.cause").exists()
     assert read_state(folder(run)).phase == "running"
 
 
