@@ -20,7 +20,8 @@ from bounds import (
 )
 from network import embed
 from planted import Design, draw_planted
-from study import pack_planted
+from sklearn.metrics import roc_auc_score
+from study import auc, pack_planted
 from truths import FAULTS, TRUTHS, Fault, Truth, outcome
 
 from msbatch.cohort.features import FEATURES
@@ -41,7 +42,7 @@ SMALL = {
 
 
 def fake(category: str = "NONE", auc: float = 0.5, flagged: bool = False) -> Outcome:
-    return Outcome(category, auc, flagged, {"A": 0.5, "colour": None}, [(3, 0, 1, 0), (0, 1, 0, 4)], (1, 1, 0, 0))
+    return Outcome(category, 0.3, auc, flagged, {"A": 0.5, "colour": None}, [(3, 0, 1, 0), (0, 1, 0, 4)], (1, 1, 0, 0))
 
 
 def mixed(claims: int, of: int, other: str = "NONE", flagged: bool = False) -> list[Outcome]:
@@ -69,10 +70,16 @@ def test_every_letter_of_the_methods_is_planted() -> None:
 
 
 def test_bounds_are_those_of_the_methods_at_full_size_and_wider_below() -> None:
-    assert (most_claims(400), least_claims(400), auc_margin(Design(), 400)) == (28, 240, 0.03)
+    assert (most_claims(400), least_claims(400), auc_margin(400)) == (28, 240, 0.03)
     assert (most_claims(8), least_claims(5)) == (3, 3)
-    # 4 against 4 patients: one AUC has a standard deviation of .217.
-    assert auc_margin(Design(8, 4), 100) == pytest.approx(0.03 + 3.3 * 0.0217, abs=1e-3)
+    assert auc_margin(100) == pytest.approx(0.03 + 3.3 * 0.0025)
+
+
+def test_auc_is_that_of_scikit_learn_column_by_column() -> None:
+    rng = np.random.default_rng(0)
+    classes, scores = rng.permuted(np.tile([[0.0]] * 5 + [[1.0]] * 3, (1, 9)), axis=0), rng.integers(0, 5, (8, 9))
+    expected = [roc_auc_score(own, score) for own, score in zip(classes.T, scores.T, strict=True)]
+    np.testing.assert_allclose(auc(classes, scores.astype(float)), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("check", [nothing_claimed, confound_not_claimed])
@@ -82,8 +89,8 @@ def test_one_claim_too_many_fails(check) -> None:
 
 
 def test_an_auc_that_leans_fails() -> None:
-    for auc, holds in ((0.47, True), (0.53, True), (0.465, False), (0.535, False)):
-        assert nothing_claimed(Design(), [fake(auc=auc)] * 400).holds is holds
+    for mean, holds in ((0.47, True), (0.53, True), (0.465, False), (0.535, False)):
+        assert nothing_claimed(Design(), [fake(auc=mean)] * 400).holds is holds
 
 
 def test_one_claim_too_few_fails() -> None:
@@ -139,7 +146,7 @@ def test_it_goes_on_where_it_was_stopped(monkeypatch, tmp_path: Path) -> None:
     again = truth.Outcomes(tmp_path)
     truth._draw(again, planted, 1)
     assert drawn == [0, 1, 2]
-    assert [own.auc for own in truth.Outcomes(tmp_path).of(planted)] == [0.0, 0.1, 0.2]
+    assert [own.null_auc for own in truth.Outcomes(tmp_path).of(planted)] == [0.0, 0.1, 0.2]
     assert again.of(planted)[0].p == {"A": 0.5, "colour": None}
 
 

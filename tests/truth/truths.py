@@ -86,6 +86,7 @@ def outcome(design: Design, seed: int) -> Outcome:
     return Outcome(
         category=study.verdict.category.name,
         auc=study.auc,
+        null_auc=study.null_auc,
         flagged=any("sex goes with the label" in text or "No value of sex" in text for text in study.verdict.further),
         p={"A": evidence.association[NETWORK].number} | {row: p[NETWORK].number for row, p in evidence.beyond.items()},
         cells=[(c.tp, c.fp, c.fn, c.tn) for c in (own.counts for own in study.results)],
