@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from msbatch.errors import MsbatchError
 from msbatch.files import write_csv
 from msbatch.layout import RunDir
 from msbatch.lock import run_lock
@@ -15,7 +14,7 @@ from msbatch.plan import Plan, Task, load_plan
 from msbatch.predictions import Predictions, PredictionsError, read_predictions
 from msbatch.results.folds import FoldResult, summarise
 from msbatch.results.rows import ALWAYS_POSITIVE, Row, cell_row, fold_rows, patient_rows
-from msbatch.state import read_state
+from msbatch.results.why import why_missing
 
 LOCK_WAIT_S = 300
 
@@ -145,9 +144,4 @@ def _why(run: RunDir, task: Task, error: PredictionsError) -> str:
     folder = run.task(task.backbone, task.fold)
     if folder.manifest.exists():
         return error.problem.replace(f"{run.root}/", "")
-    try:
-        state = read_state(folder)
-    except MsbatchError as damaged:
-        return damaged.problem.replace(f"{run.root}/", "")
-    reason = state.reason.strip().splitlines()
-    return f"No predictions; the task is {state.phase}{': ' + reason[0].rstrip('.') if reason else ''}."
+    return why_missing(run, folder)
