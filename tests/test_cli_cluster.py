@@ -50,6 +50,15 @@ def test_status_names_reasons_and_remedies(cli: Run, run: RunDir, plan: Plan, sl
     assert cli("status", "--json", "--watch")[0] == 2
 
 
+def test_what_failed_is_not_run_again_while_slurm_is_silent(cli: Run, run: RunDir, slurm: FakeSlurm) -> None:
+    submitted(run, [0], "12")
+    slurm.refuses("squeue", "squeue: error: Unable to contact slurm controller (connect failure)")
+    code, out, error = cli("rerun", "--failed", "--yes")
+    assert (code, out) == (1, "")
+    assert "Slurm does not answer" in error
+    assert "--folds" in error
+
+
 def test_status_watches_until_all_is_over_and_tells_failures_by_its_exit_code(
     cli: Run, run: RunDir, plan: Plan, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
 ) -> None:

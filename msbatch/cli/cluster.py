@@ -47,14 +47,14 @@ def logs(run: Path | None, fold: int, backbone: str | None, lines: int, follow: 
         last, skipped = tail.last(lines)
         _show(tail.path, last, skipped)
 
-    def stands() -> TaskStatus:
-        return survey(found, [task]).tasks[0]
+    def goes_on() -> bool:
+        status = survey(found, [task])
+        return status.silent or status.tasks[0].live
 
-    status = stands()
     with suppress(KeyboardInterrupt):
-        for path, more in view.follow(tails, lambda: stands().live) if follow and status.live else ():
+        for path, more in view.follow(tails, goes_on) if follow and goes_on() else ():
             _show(path, more)
-    click.echo(_said(stands() if follow else status))
+    click.echo(_said(survey(found, [task]).tasks[0]))
 
 
 @click.command()

@@ -218,7 +218,10 @@ def _chosen(
     chosen = [t for t in plan.tasks if t.backbone in names and (folds is None or t.fold in folds)]
     if not failed:
         return chosen
-    ended = {status.index for status in survey(run, chosen).tasks if status.phase == "failed"}
+    found = survey(run, chosen)
+    if found.silent:
+        raise MsbatchError(f"{found.note}.", "Try again when Slurm answers, or name the tasks with --folds.")
+    ended = {status.index for status in found.tasks if status.phase == "failed"}
     return [task for task in chosen if task.index in ended]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 from rich.console import Console, Group, RenderableType
@@ -42,7 +43,7 @@ def _live(look: Look, show: Callable[[RunStatus], RenderableType], console: Cons
         while status.live:
             live.update(Group(show(status), Text(FOOTER, style="dim")), refresh=True)
             time.sleep(EVERY_S)
-            status = look()
+            status = _again(look, status)
     return status
 
 
@@ -51,10 +52,16 @@ def _lines(look: Look, show: Callable[[RunStatus], RenderableType], console: Con
     console.print(f"{_now()}  {counted(status)}")
     while status.live:
         time.sleep(EVERY_S)
-        before, status = status, look()
+        before, status = status, _again(look, status)
         for line in changes(before, status):
             console.print(f"{_now()}  {line}")
     return status
+
+
+def _again(look: Look, before: RunStatus) -> RunStatus:
+    """Look once more; while Slurm does not answer, what it said last stands."""
+    status = look()
+    return replace(before, note=status.note) if status.silent else status
 
 
 def changes(before: RunStatus, after: RunStatus) -> list[str]:

@@ -121,12 +121,15 @@ class RunStatus:
         Why Slurm could not be asked; empty where it answered, or where the run has nothing to do with it.
     unsettled : list of str
         Names of submissions of which nobody knows whether Slurm took them.
+    silent : bool
+        Whether there is a Slurm that did not answer: what it holds is not known.
     """
 
     tasks: list[TaskStatus]
     reducer: ReducerStatus | None
     note: str
     unsettled: list[str]
+    silent: bool = False
 
     @property
     def counts(self) -> Counter[str]:
@@ -141,7 +144,7 @@ class RunStatus:
     @property
     def live(self) -> bool:
         """Whether anything will change without anybody doing anything."""
-        return any(task.live for task in self.tasks) or (self.reducer is not None and self.reducer.live)
+        return self.silent or any(task.live for task in self.tasks) or (self.reducer is not None and self.reducer.live)
 
     def as_json(self) -> dict[str, Any]:
         """Give everything as JSON values."""

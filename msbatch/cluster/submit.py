@@ -123,14 +123,18 @@ def refuse_other_resources(run: RunDir, plan: Plan) -> None:
     MsbatchError
         If tasks of the run are queued or running, and its plan says other resources.
     """
-    if not run.plan.is_file() or load_plan(run.plan).compute == plan.compute:
+    if not run.plan.is_file() or _read_at_start(load_plan(run.plan)) == _read_at_start(plan):
         return
     check_free(run.local_lock)
     if held_if_submitted(run).tasks:
         raise MsbatchError(
-            f"Tasks of {run.root} are queued with other processes, threads or device than these.",
+            f"Tasks of {run.root} are queued with other processes, threads, device, store or weights than these.",
             "Wait for them or stop them (msbatch cancel), or make another run with --new.",
         )
+
+
+def _read_at_start(plan: Plan) -> tuple[object, ...]:
+    return plan.compute, plan.store.path, plan.weights_dir
 
 
 def _unreduced(run: RunDir) -> bool:

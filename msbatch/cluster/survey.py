@@ -124,6 +124,7 @@ class _Survey:
             reducer=self._reduction(reducer, states) if reducer else None,
             note=self._note,
             unsettled=[entry.name for entry in self._ledger if entry.open],
+            silent=not self._answered and slurm.available(),
         )
 
     def _look(self, task: Task) -> TaskStatus | _Ended:

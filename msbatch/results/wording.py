@@ -123,12 +123,12 @@ def too_few_for_any_p(total: int, per_class: Mapping[str, int], levels: tuple[fl
     """
     if sum(per_class.values()) != total or not all(per_class.values()):
         return []
-    sizes = tuple(per_class.values())
-    if _reachable(*sizes, levels):
+    first, second = per_class.values()
+    if _reachable(first, second, levels):
         return []
     least = next(n for n in range(1, 100) if _reachable(n, n, levels))
     return [
-        f"With {sizes[0]} and {sizes[1]} patients not even perfect scores would allow a claim: "
+        f"With {first} and {second} patients not even perfect scores would allow a claim: "
         f"collect at least {least} of each class."
     ]
 

@@ -62,5 +62,15 @@ def test_the_reducer_is_waited_for() -> None:
     assert next(stages, None) is None
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_slurm_that_does_not_answer_for_a_while_ends_nothing(terminal: bool) -> None:
+    silent = replace(next(looks({"phase": "waiting"})), note="Slurm does not answer", silent=True)
+    stages = iter([silent, *looks({"phase": "running"}), silent, silent, *looks({"phase": "done"})])
+    lines = followed(stages, terminal)
+    assert lines[-1].endswith("[done]")
+    assert next(stages, None) is None
+    assert not any("running -> waiting" in line for line in lines)
+
+
 def test_a_task_that_fell_silent_is_not_waited_for() -> None:
     assert followed(looks({"phase": "running", "silent_s": 4000}), terminal=False)[-1] == "[stopped?]"

@@ -231,6 +231,9 @@ def test_other_resources_are_refused_while_tasks_are_queued(order: Order, slurm:
         refuse_other_resources(order.run, other)
     assert "--new" in caught.value.hint
     refuse_other_resources(order.run, order.plan)
+    elsewhere = order.plan.model_copy(update={"weights_dir": "/elsewhere"})
+    with pytest.raises(MsbatchError, match="store or weights"):
+        refuse_other_resources(order.run, elsewhere)
     slurm.holds()
     refuse_other_resources(order.run, other)
 
