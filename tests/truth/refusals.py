@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from bounds import Finding
 from planted import SIDE_PX, Design, draw_planted
-from study import pack_planted
+from verdicts import pack_planted
 
 from msbatch.cohort.folds import draw_plan
 from msbatch.cohort.pack import PackOptions, pack

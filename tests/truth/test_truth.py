@@ -21,8 +21,8 @@ from bounds import (
 from network import embed
 from planted import Design, draw_planted
 from sklearn.metrics import roc_auc_score
-from study import auc, pack_planted
 from truths import FAULTS, TRUTHS, Fault, Truth, outcome
+from verdicts import auc, pack_planted
 
 from msbatch.cohort.features import FEATURES
 from msbatch.results.nuisance import ROWS

@@ -20,7 +20,7 @@ from bounds import (
     shape_named,
 )
 from planted import Design
-from study import NETWORK, run_study
+from verdicts import NETWORK, run_study
 
 
 @dataclass(frozen=True)
