@@ -18,6 +18,7 @@ from submitit.slurm.slurm import SlurmExecutor, _make_sbatch_string
 
 from msbatch.cluster import slurm
 from msbatch.cluster.batchcall import BatchCall
+from msbatch.cluster.launches import LaunchFolder
 from msbatch.cluster.ledger import Submission, read_ledger, record
 from msbatch.errors import MsbatchError
 from msbatch.layout import JobDir, RunDir
@@ -79,7 +80,7 @@ class Sbatch:
 
 
 def settle(run: RunDir) -> None:
-    """Find out what became of submissions that were broken off, by their names.
+    """Find out what became of submissions that were broken off, by their names; a busy controller may be late.
 
     Raises
     ------
@@ -88,11 +89,19 @@ def settle(run: RunDir) -> None:
     """
     for entry in read_ledger(run):
         if entry.open:
-            job = slurm.named(entry.name)
+            job = _named_by_now(entry)
             if job is None:
                 forget(run, entry, "broken off before Slurm took it")
             else:
                 _adopt(run, entry, job)
+
+
+def _named_by_now(entry: Submission) -> str | None:
+    age = time.time() - LaunchFolder(JobDir(entry.folder)).submitted
+    late = time.monotonic() + min(LATE_S, LATE_S - age)
+    while (job := slurm.named(entry.name)) is None and time.monotonic() < late:
+        time.sleep(1)
+    return job
 
 
 def forget(run: RunDir, entry: Submission, reason: str) -> None:

@@ -39,7 +39,10 @@ def rerun_and_be_killed(order: Order) -> None:
     assert killed.exitcode == -signal.SIGKILL
 
 
-def test_what_a_killed_rerun_set_aside_comes_back_with_the_next_command(order: Order, slurm: FakeSlurm) -> None:
+def test_what_a_killed_rerun_set_aside_comes_back_with_the_next_command(
+    order: Order, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("msbatch.cluster.sbatch.LATE_S", 1.0)
     before = made(order.run)
     slurm.behaves("kills before")
     rerun_and_be_killed(order)
@@ -64,6 +67,7 @@ def test_a_slurm_that_fell_silent_decides_later(
 ) -> None:
     before = made(order.run)
     monkeypatch.setattr("msbatch.cluster.sbatch.SETTLE_S", 0.0)
+    monkeypatch.setattr("msbatch.cluster.sbatch.LATE_S", 1.0)
     slurm.refuses("sbatch", "sbatch: error: Batch job submission failed: Unable to contact slurm controller")
     real = slurm.folder / "squeue"
     real.rename(real.with_name("away"))

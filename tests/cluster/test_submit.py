@@ -4,7 +4,6 @@ import json
 import multiprocessing
 import os
 import re
-import signal
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -13,9 +12,8 @@ from fake_slurm import FakeSlurm
 from runs import make_run, predict
 from submitit.core.utils import DelayedSubmission
 
-from msbatch.cluster import sbatch
 from msbatch.cluster.batchcall import BatchCall
-from msbatch.cluster.ledger import Submission, read_ledger
+from msbatch.cluster.ledger import Submission
 from msbatch.cluster.rerun import rerun
 from msbatch.cluster.submit import Order, refuse_other_resources, sbatch_texts, submit
 from msbatch.config import ClusterSettings, ComputeSettings
@@ -28,7 +26,6 @@ LABELS = {f"P{number}": [number % 2] * 3 for number in range(6)}
 LOGITS = {"P0": [-1.0, -2.0, 1.0]}
 
 REFUSAL = "sbatch: error: invalid partition specified: gpuu\nsbatch: error: Invalid partition name specified"
-NO_ANSWER = "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)"
 
 
 @pytest.fixture
@@ -106,61 +103,8 @@ def test_a_refusal_is_said_with_the_key_to_change_and_leaves_nothing(order: Orde
     assert len(submit(order, order.plan.tasks)) == 2
 
 
-def test_a_job_that_slurm_took_in_spite_of_an_error_is_found_by_its_name(order: Order, slurm: FakeSlurm) -> None:
-    slurm.behaves("mumbles")
-    array, reducer = submit(order, order.plan.tasks)
-    assert len(slurm.jobs()) == 2
-    assert (array.job, reducer.job) == ("100", "101")
-    slurm.recovers()
-    assert submit(order, order.plan.tasks) == []
-    made = calls(array)
-    assert {number: call.arguments[2] for number, call in made.items()} == {
-        n: str(t) for n, t in array.elements.items()
-    }
-    assert (reducer.folder / "101_submitted.pkl").is_file()
-
-
-def test_a_job_that_slurm_never_got_is_not_taken_for_queued(
-    order: Order, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sbatch, "LATE_S", 1)
-    slurm.refuses("sbatch", NO_ANSWER)
-    with pytest.raises(MsbatchError, match="does not answer"):
-        submit(order, order.plan.tasks)
-    slurm.recovers()
-    assert len(arrays(submit(order, order.plan.tasks))[0].tasks) == 11
-
-
-def submit_and_be_killed(order: Order) -> None:
-    """Submit from a process of its own, which sbatch kills: the person's session ends at that moment."""
-    killed = multiprocessing.get_context("spawn").Process(target=submit, args=(order, order.plan.tasks))
-    killed.start()
-    killed.join(60)
-    assert killed.exitcode == -signal.SIGKILL
-
-
-def test_a_submission_that_was_killed_is_settled_by_the_next(order: Order, slurm: FakeSlurm) -> None:
-    slurm.behaves("kills")
-    submit_and_be_killed(order)
-    assert len(slurm.jobs()) == 1
-    slurm.recovers()
-    (reducer,) = submit(order, order.plan.tasks)
-    assert [entry.job for entry in read_ledger(order.run)] == ["100", reducer.job]
-    assert slurm.jobs()[1]["wish"]["dependency"] == "afterany:100"
-    assert submit(order, order.plan.tasks) == []
-    assert not list(order.run.jobs.rglob(".*")), "nothing of the broken submission is left over"
-
-
-def test_a_submission_that_was_killed_before_slurm_had_it_is_made_anew(order: Order, slurm: FakeSlurm) -> None:
-    slurm.behaves("kills before")
-    submit_and_be_killed(order)
-    slurm.recovers()
-    array, reducer = submit(order, order.plan.tasks)
-    assert len(array.tasks) == 11
-    assert {entry.folder.resolve() for entry in (array, reducer)} == set(order.run.jobs.resolve().iterdir())
-
-
 def test_two_at_once_submit_every_task_once(order: Order, slurm: FakeSlurm) -> None:
+    slurm.behaves("slow")
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as people:
         made = list(people.map(submit, [order] * 2, [order.plan.tasks] * 2))
     assert sorted(len(entry) for entry in made) == [0, 2]
@@ -172,6 +116,7 @@ def test_what_a_surrounding_job_set_is_not_passed_on(
 ) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "1")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    monkeypatch.setenv("SBATCH_JOB_NAME", "other")  # it would win over the name in the script
     submit(order, order.plan.tasks)
     assert [job["inside"] for job in slurm.jobs()] == [[], []]
     assert os.environ["SLURM_ARRAY_TASK_ID"] == "3"
@@ -231,9 +176,10 @@ def test_other_resources_are_refused_while_tasks_are_queued(order: Order, slurm:
         refuse_other_resources(order.run, other)
     assert "--new" in caught.value.hint
     refuse_other_resources(order.run, order.plan)
-    elsewhere = order.plan.model_copy(update={"weights_dir": "/elsewhere"})
-    with pytest.raises(MsbatchError, match="store or weights"):
-        refuse_other_resources(order.run, elsewhere)
+    store = order.plan.store.model_copy(update={"path": "/elsewhere.h5"})
+    for update in ({"weights_dir": "/elsewhere"}, {"store": store}):
+        with pytest.raises(MsbatchError, match="store or weights"):
+            refuse_other_resources(order.run, order.plan.model_copy(update=update))
     slurm.holds()
     refuse_other_resources(order.run, other)
 
@@ -270,7 +216,7 @@ def test_a_live_task_is_not_run_again(order: Order, slurm: FakeSlurm) -> None:
 def test_a_task_that_somebody_submitted_by_hand_is_not_submitted_again(order: Order, slurm: FakeSlurm) -> None:
     make_dir(order.run.by_hand.launches)
     order.run.by_hand.launch("77_7", 0).start.touch()
-    slurm.holds("77_7|RUNNING|None|9:00|v1", "77_8|PENDING|Priority|9:00|", "78_9|RUNNING|None|9:00|v1")
+    slurm.holds("77_7|RUNNING|None|9:00|v1|msbatch", "77_8|PENDING|Priority|9:00||msbatch", "78_9|RUNNING|None|9:00|v1")
     array, _ = submit(order, order.plan.tasks[5:])
     assert array.tasks == (5, 6, 9, 10, 11)
     assert slurm.jobs()[-1]["wish"]["dependency"] == f"afterany:77:{array.job}"
