@@ -54,10 +54,16 @@ class FakeSlurm:
         self._write("refusals", {})
 
     def holds(self, *lines: str) -> None:
-        """Let the queue hold these and no others, each as ``number|state|reason|left|node``; the others ended."""
+        """Let the queue hold these and no others, each as ``number|state|reason|left|node``; the others ended.
+
+        A sixth word is the name; without it a job has the name that it had, or the one that traces.py gives.
+        """
         with locked(self.folder):
             ended = [{**job, "T": ENDED} for job in read(self.folder, "queue") if job["name"]]
-            write(self.folder, "queue", [*ended, *(row(*line.split("|")) for line in lines)])
+            names = {job["F"]: job["name"] for job in ended}
+            new = [row(*line.split("|")) for line in lines]
+            named = [{**job, "name": job["name"] or names.get(job["F"], f"msb-test-{job['F']}")} for job in new]
+            write(self.folder, "queue", [*ended, *named])
 
     def names(self, name: str, number: str) -> None:
         """Let Slurm know a job that ended by its name."""

@@ -66,7 +66,7 @@ def _take(folder: Path, text: str) -> None:
     if mood == "kills before":
         os.kill(os.getppid(), signal.SIGKILL)
         sys.exit(1)
-    inside = sorted(key for key in os.environ if key.startswith("SLURM_") and key != "SLURM_CONF")
+    inside = sorted(key for key in os.environ if key.startswith(("SLURM_", "SBATCH_")) and key != "SLURM_CONF")
     write(folder, "jobs", [*jobs, {"job": number, "name": name, "tasks": tasks, "wish": wish, "inside": inside}])
     numbers = [f"{number}_{index}" for index in range(tasks)] if "array" in wish else [str(number)]
     new = [row(element, "PENDING", "Priority", name=name) for element in numbers]
@@ -91,7 +91,7 @@ def squeue(folder: Path, words: Sequence[str]) -> None:
 
 
 def _shown(job: dict[str, str], form: str) -> str:
-    return re.sub("%([FKATrLN])", lambda mark: job[mark[1]], form)
+    return re.sub("%([FKATrLNj])", lambda mark: job["name" if mark[1] == "j" else mark[1]], form)
 
 
 def scancel(folder: Path, words: Sequence[str]) -> None:

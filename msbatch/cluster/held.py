@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -14,6 +13,7 @@ from msbatch.files import sha256_json
 from msbatch.layout import RunDir
 
 PENDING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESV_DEL_HOLD", "SPECIAL_EXIT")
+HAND_NAME = "msbatch"  # slurm/lopo_array.sbatch has it, and keeps it where --job-name is left out
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,10 @@ class Held:
 
 
 def held(run: RunDir) -> Held:
-    """Find what Slurm holds of a run.
+    """Find what Slurm holds of a run: jobs that have the number and the name of a submission.
 
     Of arrays that people submitted by hand, those are found that have the name of `by_hand_name`, and those of
-    which an element has started; their elements are task numbers.
+    which an element has started, if they have the script's own name; their elements are task numbers.
 
     Raises
     ------
@@ -68,13 +68,13 @@ def held(run: RunDir) -> Held:
     """
     ledger = [_found(entry) for entry in read_ledger(run)]
     everything = slurm.queued()
-    by_hand = _by_hand(run)
-    jobs = {entry.job for entry in ledger} | by_hand
-    queue = {number: job for number, job in everything.items() if _array(number) in jobs}
-    elements = [number.partition("_") for number in queue if _array(number) in by_hand]
+    names = {entry.job: entry.name for entry in ledger}
+    own = {number: job for number, job in everything.items() if names.get(_array(number)) == job.name}
+    by_hand = _by_hand(run, everything)
+    elements = [number.partition("_") for number in by_hand]
     tasks = {int(index): f"{array}_{index}" for array, _, index in elements if index}
-    reducers = frozenset(entry.job for entry in ledger if entry.kind == "reduce" and entry.job in queue)
-    return Held(queue, {**tasks, **live(ledger, queue)}, reducers)
+    reducers = frozenset(entry.job for entry in ledger if entry.kind == "reduce" and entry.job in own)
+    return Held({**by_hand, **own}, {**tasks, **live(ledger, own)}, reducers)
 
 
 def held_if_submitted(run: RunDir) -> Held:
@@ -102,13 +102,15 @@ def _found(entry: Submission) -> Submission:
     return replace(entry, job=slurm.named(entry.name)) if entry.open else entry
 
 
-def _by_hand(run: RunDir) -> set[str]:
-    """Give the numbers of arrays that were submitted by hand; some may have ended."""
+def _by_hand(run: RunDir, queue: Mapping[str, Queued]) -> dict[str, Queued]:
+    """Choose what was submitted by hand."""
     started = {_array(number) for number in LaunchFolder(run.by_hand).numbers}
-    if not run.by_hand.conf.is_file():
-        return started
-    named = ("--user", str(os.getuid()), "--name", by_hand_name(run), "--format", "%F")
-    return started | set(slurm.call("squeue", "--noheader", *named).split())
+    name = by_hand_name(run)
+    return {
+        number: job
+        for number, job in queue.items()
+        if job.name == name or (job.name == HAND_NAME and _array(number) in started)
+    }
 
 
 def _array(number: str) -> str:

@@ -14,7 +14,7 @@ from msbatch.errors import MsbatchError
 
 TIMEOUT_S = 60
 DEFAULT_MAX_ARRAY = 1001
-JOB_VARIABLES = ("SLURM_", "SRUN_", "SUBMITIT_")
+JOB_VARIABLES = ("SLURM_", "SRUN_", "SUBMITIT_", "SBATCH_JOB_NAME")
 KEPT_VARIABLES = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS")
 
 SILENT = ("unable to contact", "no such file or directory", "could not establish a configuration source", "timed out")
@@ -55,12 +55,15 @@ class Queued:
         Time left, as Slurm writes it.
     node : str
         Where it runs; empty while it waits.
+    name : str
+        What it was submitted as: a controller that was set up anew gives its numbers once more.
     """
 
     state: str
     reason: str
     left: str
     node: str
+    name: str
 
 
 @dataclass(frozen=True)
@@ -122,12 +125,12 @@ def queued() -> dict[str, Queued]:
     SlurmError
         If Slurm does not answer.
     """
-    form = "%F|%K|%A|%T|%r|%L|%N"
+    form = "%F|%K|%A|%T|%r|%L|%N|%j"
     lines = call("squeue", "--noheader", "--array", "--user", str(os.getuid()), "--format", form).splitlines()
     found: dict[str, Queued] = {}
     for line in lines:
-        array, index, job, state, reason, left, node = line.strip().split("|", 6)
-        found[f"{array}_{index}" if index.isdecimal() else job] = Queued(state, reason, left, node)
+        array, index, job, state, reason, left, node, name = line.strip().split("|", 7)
+        found[f"{array}_{index}" if index.isdecimal() else job] = Queued(state, reason, left, node, name)
     return found
 
 

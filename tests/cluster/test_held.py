@@ -31,6 +31,15 @@ def test_what_the_ledger_says_is_told_from_other_jobs(run: RunDir, slurm: FakeSl
     assert (found.running, found.queued, found.reducers) == (1, 2, {"13"})
 
 
+def test_another_job_that_was_given_the_number_of_one_of_ours_is_not_ours(run: RunDir, slurm: FakeSlurm) -> None:
+    submitted(run, [4, 6], "12")
+    submitted(run, [], "13", "reduce")
+    make_dir(run.by_hand.launches)
+    run.by_hand.launch("77_3", 0).start.touch()
+    slurm.holds("12_1|RUNNING|None|9:00|v1|other", "13|RUNNING|None|9:00|v1|other", "77_3|RUNNING|None|9:00|v1|other")
+    assert held(run) == Held()
+
+
 def test_nothing_is_held_of_a_run_that_ended(run: RunDir, slurm: FakeSlurm) -> None:
     assert held(run) == Held()
     submitted(run, [4], "12")
@@ -63,7 +72,8 @@ def test_an_array_by_hand_is_known_by_its_name_before_it_starts(run: RunDir, tmp
 def test_an_array_by_hand_is_known_by_its_first_element(run: RunDir, slurm: FakeSlurm) -> None:
     make_dir(run.by_hand.launches)
     run.by_hand.launch("77_3", 0).start.touch()
-    slurm.holds("77_3|RUNNING|None|9:00|v1", "77_11|PENDING|Resources|9:00|", "78_4|PENDING|Resources|9:00|")
+    by_hand = ("77_3|RUNNING|None|9:00|v1|msbatch", "77_11|PENDING|Resources|9:00||msbatch")
+    slurm.holds(*by_hand, "78_4|PENDING|Resources|9:00||msbatch")
     assert held(run).tasks == {3: "77_3", 11: "77_11"}
 
 

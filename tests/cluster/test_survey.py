@@ -169,7 +169,7 @@ def test_a_job_submitted_by_hand_is_found_by_its_attempt(run: RunDir, plan: Plan
     (run.jobs / "by-hand" / "launch.conf").touch()
     Path(f"{launch}.start").touch()
     attempted(run, plan.tasks[0], launch, phase="running", step=5, steps=9)
-    slurm.holds("77_0|RUNNING|None|9:00|v1")
+    slurm.holds("77_0|RUNNING|None|9:00|v1|msbatch")
     assert (look(run, plan).job, look(run, plan).left) == ("77_0", "9:00")
     slurm.holds()
     assert look(run, plan).category == "node lost"
