@@ -121,9 +121,11 @@ def test_logs_follow_until_the_task_ends(
     attempted(run, plan.tasks[0], started(entry, "12"), phase="running", step=1, steps=2)
     own = run.task(SWIN, 0).log
     own.write_text("first\nhalf a li")
+    slurm.refuses("squeue", "squeue: error: Unable to contact slurm controller")
 
     def go_on() -> None:
-        time.sleep(0.4)
+        time.sleep(1)
+        slurm.recovers()
         with own.open("a") as log:
             log.write("ne\nlast\n")
         (entry.folder / "12_0_log.err").write_text("slurmstepd: error: *** CANCELLED ***\n")
@@ -172,7 +174,7 @@ def test_cancel_finds_jobs_of_unknown_fate_and_jobs_made_by_hand(cli: Run, run: 
     record(run, "submitting", name="msb-lost", kind="fold", folder="jobs/lost", tasks=[0])
     (run.jobs / "by-hand" / "launches").mkdir(parents=True)
     (run.jobs / "by-hand" / "launches" / "77_3.0.start").touch()
-    slurm.holds("77_3|RUNNING|None|9:00|v1", "77_4|PENDING|Resources|9:00|")
+    slurm.holds("77_3|RUNNING|None|9:00|v1|msbatch", "77_4|PENDING|Resources|9:00||msbatch")
     slurm.names("msb-lost", "76")
     assert "1 running and 1 queued tasks" in cli("cancel", "--yes")[1]
     assert slurm.calls("scancel") == ["scancel --quiet 77"]

@@ -52,7 +52,7 @@ def logs(run: Path | None, fold: int, backbone: str | None, lines: int, follow: 
         return status.silent or status.tasks[0].live
 
     with suppress(KeyboardInterrupt):
-        for path, more in view.follow(tails, goes_on) if follow and goes_on() else ():
+        for path, more in view.follow(tails, goes_on) if follow else ():
             _show(path, more)
     click.echo(_said(survey(found, [task]).tasks[0]))
 

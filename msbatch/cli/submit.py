@@ -219,7 +219,7 @@ def _chosen(
     if not failed:
         return chosen
     found = survey(run, chosen)
-    if found.silent:
+    if found.note:
         raise MsbatchError(f"{found.note}.", "Try again when Slurm answers, or name the tasks with --folds.")
     ended = {status.index for status in found.tasks if status.phase == "failed"}
     return [task for task in chosen if task.index in ended]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -70,11 +71,12 @@ def follow(tails: Iterable[Tail], live: Callable[[], bool]) -> Iterator[tuple[Pa
     Path, list of str
         A log and its new lines.
     """
-    on, asked = True, time.monotonic()
+    on, asked = True, -math.inf
     while on:
-        time.sleep(POLL_S)
         if time.monotonic() - asked >= ASK_EVERY_S:
             on, asked = live(), time.monotonic()
         for tail in tails:
             if lines := tail.more():
                 yield tail.path, lines
+        if on:
+            time.sleep(POLL_S)
