@@ -80,9 +80,8 @@ def reduce(run: Path | None, allow_partial: bool, as_json: bool) -> None:
 
     found = find_run(run)
     if not show_reduction(found, as_json) and not allow_partial:
-        raise IncompleteError(
-            "Folds are missing, so every total is partial.", "Train them with: msbatch submit --local"
-        )
+        see, train = f"See why with: msbatch status {found.root}", "Train them with: msbatch submit --local"
+        raise IncompleteError("Folds are missing, so every total is partial.", see if found.on_cluster else train)
 
 
 @click.command()

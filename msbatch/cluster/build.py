@@ -113,7 +113,8 @@ def _run(command: list[str], say: Callable[[str], None]) -> str:
                 say(line.rstrip())
     if process.returncode:
         raise MsbatchError(
-            f"The image could not be built: {last}", "What the builder printed says why; its disk is APPTAINER_TMPDIR."
+            f"The image could not be built: {last}",
+            "What the builder printed says why; its disk is APPTAINER_TMPDIR, and without a network it needs --base.",
         )
     return digest
 
