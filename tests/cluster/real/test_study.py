@@ -138,7 +138,9 @@ def test_the_array_can_be_submitted_by_hand(cluster: Cluster, finished: Finished
     wait_until_idle(cluster)
     assert [task["index"] for task in status(cluster, folder)["tasks"] if task["phase"] == "done"] == [1, 4]
     assert _predictions(newest_run(folder), 4) == _predictions(finished.run, 4)
-    assert "step 24" in cluster.run("msbatch", "logs", "--fold", "4", cwd=folder).stdout
+    said = cluster.run("msbatch", "logs", "--fold", "4", cwd=folder).stdout
+    assert "step 6/24" in said
+    assert "the task ended with 0" in said
     assert told_to_others(newest_run(folder)) == []
 
 
