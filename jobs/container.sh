@@ -24,7 +24,7 @@ is_whole() { [ -d "$1" ] && [ "$(count_files "$1")" = "$(cat "$1.files" 2>/dev/n
 # Other tasks of this node may run from a damaged one: it is moved aside, and removed once nobody uses it.
 unpack() {
     say "unpacking the image to $2" >&2
-    rm -rf "$2.new"
+    rm -rf "$2.new" "$2.files"
     [ ! -e "$2" ] || mv -T "$2" "$2.stale.$BASHPID" || return 1
     timeout "$READY_S" "$program" --silent build --sandbox "$2.new" "$1" >&2 && count_files "$2.new" >"$2.files" && mv -T "$2.new" "$2" && return
     rm -rf "$2.new"
