@@ -98,6 +98,7 @@ def node(tmp_path: Path) -> Iterator[Node]:
     yield node
     for process in node.started:
         subprocess.run(["pkill", "-KILL", "-s", str(process.pid)], check=False)
+        subprocess.run(["pkill", "-KILL", "-f", str(node.payload)], check=False)  # has a session of its own
         process.kill()
         process.communicate()
 
@@ -214,11 +215,17 @@ def test_an_image_is_unpacked_once_and_again_when_a_cleaner_took_some_of_it(node
     node.program("apptainer", APPTAINER)
     (node.folder / "image.sif").write_bytes(b"12345")
     first, second = (node.run("0", runtime="sandbox") for _ in range(2))
-    next((node.folder / "scratch").glob("msbatch-*/*/dev")).unlink()
+    (sandbox,) = (path.parent for path in (node.folder / "scratch").glob("msbatch-*/*/dev"))
+    (sandbox / "dev").unlink()
+    record, elsewhere = sandbox.with_name(f"{sandbox.name}.files"), node.folder / "elsewhere"
+    record.rename(elsewhere)
+    elsewhere.write_text("of another\n")
+    record.symlink_to(elsewhere)
     third = node.run("0", runtime="sandbox")
     assert [code for code, _ in (first, second, third)] == [0, 0, 0]
     assert ["unpacking" in out for _, out in (first, second, third)] == [True, False, True]
     assert "in dev, usr" in third[1]
+    assert elsewhere.read_text() == "of another\n", "the record is made anew, not written through"
 
 
 def test_weights_that_are_links_to_links_are_where_the_first_link_points(node: Node) -> None:
@@ -253,11 +260,12 @@ def test_a_damaged_image_is_not_taken_from_under_a_task_that_runs_from_it(node: 
     assert [path.name for path in Path(f"/proc/self/fd/{held}").iterdir()] == ["usr"], (
         "what the task runs from is still there"
     )
-    assert len(list(sandbox.parent.glob("*.stale.*"))) == 1
+    assert node.run("0", restart=2, runtime="sandbox")[0] == 0
+    assert len(list(sandbox.parent.glob("*.stale.*"))) == 1, "it is swept away by nobody while the task runs"
     running.kill()
     subprocess.run(["pkill", "-KILL", "-s", str(running.pid)], check=False)
     subprocess.run(["pkill", "-KILL", "-f", str(node.payload)], check=False)
-    assert node.run("0", restart=2, runtime="sandbox")[0] == 0
+    assert node.run("0", restart=3, runtime="sandbox")[0] == 0
     assert not list(sandbox.parent.glob("*.stale.*")), "nobody uses it any more"
     os.close(held)
 
