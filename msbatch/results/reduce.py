@@ -11,22 +11,12 @@ from msbatch.files import write_csv
 from msbatch.layout import RunDir
 from msbatch.lock import run_lock
 from msbatch.plan import Plan, Task, load_plan
-from msbatch.predictions import Predictions, PredictionsError, read_predictions
+from msbatch.predictions import Predictions
+from msbatch.results.collect import Missing, collect
 from msbatch.results.folds import FoldResult, summarise
 from msbatch.results.rows import ALWAYS_POSITIVE, Row, cell_row, fold_rows, patient_rows
-from msbatch.results.why import why_missing
 
 LOCK_WAIT_S = 300
-
-
-@dataclass(frozen=True)
-class Missing:
-    """A fold of a backbone that has no usable predictions, and why."""
-
-    backbone: str
-    fold: int
-    patient: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -69,7 +59,7 @@ def reduce(run: RunDir) -> Reduction:
     """
     plan = load_plan(run.plan)
     with run_lock(run.reduce_lock, LOCK_WAIT_S):
-        found, missing = _read_all(run, plan)
+        found, missing = collect(run, plan)
         reduction = _reduce(plan, found, missing)
         _write(run, reduction)
     return reduction
@@ -102,46 +92,3 @@ def _reduce(plan: Plan, found: Mapping[Task, Predictions], missing: list[Missing
 
 def _always_positive(predictions: Predictions) -> Predictions:
     return Predictions(predictions.patient, predictions.labels, np.ones(len(predictions.labels)))
-
-
-def _read_all(run: RunDir, plan: Plan) -> tuple[dict[Task, Predictions], list[Missing]]:
-    signature = plan.signature
-    found: dict[Task, Predictions] = {}
-    reasons: dict[Task, str] = {}
-    for task in plan.tasks:
-        try:
-            found[task] = _read(run, plan, task, signature)
-        except PredictionsError as error:
-            reasons[task] = _why(run, task, error)
-    for task in _disagreeing(found):
-        del found[task]
-        reasons[task] = "The labels of this patient's cells differ between backbones."
-    gaps = [(task, plan.folds[task.fold].held_out, reasons[task]) for task in plan.tasks if task in reasons]
-    return found, [Missing(task.backbone, task.fold, patient, reason) for task, patient, reason in gaps]
-
-
-def _read(run: RunDir, plan: Plan, task: Task, signature: str) -> Predictions:
-    fold = plan.folds[task.fold]
-    identity = {"signature": signature, "backbone": task.backbone, "fold": task.fold}
-    predictions = read_predictions(run.task(task.backbone, task.fold), identity)
-    if predictions.patient != fold.held_out:
-        raise PredictionsError(f"They are of patient {predictions.patient}, not of {fold.held_out}.")
-    cells = np.bincount(predictions.labels, minlength=2).tolist()
-    found = {name: {"patients": int(n > 0), "cells": n} for name, n in zip(plan.classes, cells, strict=True)}
-    if found != fold.counts.get("held_out"):
-        raise PredictionsError(f"They hold other cells than the plan counts for patient {fold.held_out}.")
-    return predictions
-
-
-def _disagreeing(found: Mapping[Task, Predictions]) -> list[Task]:
-    labels: dict[int, set[bytes]] = {}
-    for task, predictions in found.items():
-        labels.setdefault(task.fold, set()).add(predictions.labels.tobytes())
-    return [task for task in found if len(labels[task.fold]) > 1]
-
-
-def _why(run: RunDir, task: Task, error: PredictionsError) -> str:
-    folder = run.task(task.backbone, task.fold)
-    if folder.manifest.exists():
-        return error.problem.replace(f"{run.root}/", "")
-    return why_missing(run, folder)

@@ -1,0 +1,67 @@
+"""Every usable prediction of a run, and why the others are not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from msbatch.layout import RunDir
+from msbatch.plan import Plan, Task
+from msbatch.predictions import Predictions, PredictionsError, read_predictions
+from msbatch.results.why import why_missing
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A fold of a backbone that has no usable predictions, and why."""
+
+    backbone: str
+    fold: int
+    patient: str
+    reason: str
+
+
+def collect(run: RunDir, plan: Plan) -> tuple[dict[Task, Predictions], list[Missing]]:
+    """Read all predictions; those that are damaged, of something else, or contradict others are missing."""
+    signature = plan.signature
+    found: dict[Task, Predictions] = {}
+    reasons: dict[Task, str] = {}
+    for task in plan.tasks:
+        try:
+            found[task] = _read(run, plan, task, signature)
+        except PredictionsError as error:
+            reasons[task] = _why(run, task, error)
+    for task in _disagreeing(found):
+        del found[task]
+        reasons[task] = "The labels of this patient's cells differ between backbones."
+    gaps = [(task, plan.folds[task.fold].held_out, reasons[task]) for task in plan.tasks if task in reasons]
+    return found, [Missing(task.backbone, task.fold, patient, reason) for task, patient, reason in gaps]
+
+
+def _read(run: RunDir, plan: Plan, task: Task, signature: str) -> Predictions:
+    fold = plan.folds[task.fold]
+    identity = {"signature": signature, "backbone": task.backbone, "fold": task.fold}
+    predictions = read_predictions(run.task(task.backbone, task.fold), identity)
+    if predictions.patient != fold.held_out:
+        raise PredictionsError(f"They are of patient {predictions.patient}, not of {fold.held_out}.")
+    cells = np.bincount(predictions.labels, minlength=2).tolist()
+    found = {name: {"patients": int(n > 0), "cells": n} for name, n in zip(plan.classes, cells, strict=True)}
+    if found != fold.counts.get("held_out"):
+        raise PredictionsError(f"They hold other cells than the plan counts for patient {fold.held_out}.")
+    return predictions
+
+
+def _disagreeing(found: Mapping[Task, Predictions]) -> list[Task]:
+    labels: dict[int, set[bytes]] = {}
+    for task, predictions in found.items():
+        labels.setdefault(task.fold, set()).add(predictions.labels.tobytes())
+    return [task for task in found if len(labels[task.fold]) > 1]
+
+
+def _why(run: RunDir, task: Task, error: PredictionsError) -> str:
+    folder = run.task(task.backbone, task.fold)
+    if folder.manifest.exists():
+        return error.problem.replace(f"{run.root}/", "")
+    return why_missing(run, folder)
