@@ -15,7 +15,7 @@ LAUNCH_CONF = "launch.conf"
 
 @dataclass(frozen=True)
 class TaskDir:
-    """The folder of one task: one backbone, one fold."""
+    """The folder of one task: one arm, one fold."""
 
     root: Path
 
@@ -205,7 +205,7 @@ class RunDir:
 
     @property
     def tasks(self) -> Path:
-        """One folder per backbone, in it one per fold."""
+        """One folder per arm, in it one per fold."""
         return self.root / "tasks"
 
     @property
@@ -217,14 +217,14 @@ class RunDir:
         """Give the folder of one version of the code, named by its hash."""
         return self.code / digest[:12]
 
-    def task(self, backbone: str, fold: int) -> TaskDir:
-        """Give the folder of one task; a backbone's slash or colon is no part of a path."""
-        return TaskDir(self.tasks / folder_name(backbone) / f"fold-{fold:02d}")
+    def task(self, arm: str, fold: int) -> TaskDir:
+        """Give the folder of one task; a slash or colon in a backbone's name is no part of a path."""
+        return TaskDir(self.tasks / folder_name(arm) / f"fold-{fold:02d}")
 
 
-def folder_name(backbone: str) -> str:
-    """Turn a backbone's name into one path component."""
-    return backbone.replace("/", "_").replace(":", "_")
+def folder_name(arm: str) -> str:
+    """Turn the name of an arm into one path component."""
+    return arm.replace("/", "_").replace(":", "_")
 
 
 def find_run(run: Path | None, runs: Path = RUNS) -> RunDir:

@@ -15,7 +15,7 @@ from msbatch.results.why import why_missing
 
 @dataclass(frozen=True)
 class Missing:
-    """A fold of a backbone that has no usable predictions, and why."""
+    """A fold of an arm that has no usable predictions, and why; the arm stands under `backbone`."""
 
     backbone: str
     fold: int
@@ -37,13 +37,12 @@ def collect(run: RunDir, plan: Plan) -> tuple[dict[Task, Predictions], list[Miss
         del found[task]
         reasons[task] = "The labels of this patient's cells differ between backbones."
     gaps = [(task, plan.folds[task.fold].held_out, reasons[task]) for task in plan.tasks if task in reasons]
-    return found, [Missing(task.backbone, task.fold, patient, reason) for task, patient, reason in gaps]
+    return found, [Missing(task.arm, task.fold, patient, reason) for task, patient, reason in gaps]
 
 
 def _read(run: RunDir, plan: Plan, task: Task, signature: str) -> Predictions:
     fold = plan.folds[task.fold]
-    identity = {"signature": signature, "backbone": task.backbone, "fold": task.fold}
-    predictions = read_predictions(run.task(task.backbone, task.fold), identity)
+    predictions = read_predictions(run.task(task.arm, task.fold), plan.identity(task, signature))
     if predictions.patient != fold.held_out:
         raise PredictionsError(f"They are of patient {predictions.patient}, not of {fold.held_out}.")
     cells = np.bincount(predictions.labels, minlength=2).tolist()
@@ -61,7 +60,7 @@ def _disagreeing(found: Mapping[Task, Predictions]) -> list[Task]:
 
 
 def _why(run: RunDir, task: Task, error: PredictionsError) -> str:
-    folder = run.task(task.backbone, task.fold)
+    folder = run.task(task.arm, task.fold)
     if folder.manifest.exists():
         return error.problem.replace(f"{run.root}/", "")
     return why_missing(run, folder)
