@@ -3,54 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
-from msbatch.files import write_csv
+from msbatch.errors import MsbatchError
+from msbatch.files import write_csv, write_json
 from msbatch.layout import RunDir
 from msbatch.lock import run_lock
 from msbatch.plan import Plan, Task, load_plan
 from msbatch.predictions import Predictions
-from msbatch.results.collect import Missing, collect
+from msbatch.results.analysis import Cohort, compare_backbones, look_at, study_cohort
+from msbatch.results.collect import collect
+from msbatch.results.covariates import read_covariates
 from msbatch.results.folds import FoldResult, summarise
+from msbatch.results.reduction import Reduction
 from msbatch.results.rows import ALWAYS_POSITIVE, Row, cell_row, fold_rows, patient_rows
+from msbatch.results.subjects import Subjects, read_subjects
+from msbatch.results.tables import safe, tables, verdict_json
+from msbatch.store import Store, verify_store
 
 LOCK_WAIT_S = 300
 
 
-@dataclass(frozen=True)
-class Reduction:
-    """All that a run's predictions say.
-
-    Attributes
-    ----------
-    results : dict of str to dict of int to FoldResult
-        By backbone and fold, as far as they are there.
-    folds, cells, patients : list of dict
-        Rows of the three tables.
-    missing : list of Missing
-        What no total contains.
-    """
-
-    plan: Plan
-    results: dict[str, dict[int, FoldResult]]
-    folds: list[Row]
-    cells: list[Row]
-    patients: list[Row]
-    missing: list[Missing]
-
-    @property
-    def complete(self) -> bool:
-        """Whether every fold of every backbone is there."""
-        return not self.missing
-
-
 def reduce(run: RunDir) -> Reduction:
-    """Read a run's predictions and write its tables.
+    """Read a run's predictions, and write its tables.
 
-    Writes ``folds.csv``, ``cells.csv`` and ``patients.csv``, and the reasons of what they lack in
-    ``missing.csv``. The same predictions give the same bytes; of two reducers at once, one waits for the other.
+    The same predictions give the same bytes; of two reducers at once, one waits for the other. Where the store is
+    gone or was changed, the tables that need it say so, and the others are written all the same.
 
     Raises
     ------
@@ -58,37 +39,72 @@ def reduce(run: RunDir) -> Reduction:
         If the plan cannot be read. Unusable predictions raise nothing: they are listed as missing.
     """
     plan = load_plan(run.plan)
-    with run_lock(run.reduce_lock, LOCK_WAIT_S):
-        found, missing = collect(run, plan)
-        reduction = _reduce(plan, found, missing)
+    # Sums in another order differ in their last digit: results must not depend on the number of cores.
+    with run_lock(run.reduce_lock, LOCK_WAIT_S), threadpool_limits(1):
+        reduction = _reduce(run, plan)
         _write(run, reduction)
     return reduction
 
 
-def _write(run: RunDir, reduction: Reduction) -> None:
-    for name in ("folds", "cells", "patients"):
-        rows: list[Row] = getattr(reduction, name)
-        write_csv(run.results / f"{name}.csv", list(rows[0]), [list(row.values()) for row in rows])
-    gaps = [(gap.backbone, gap.fold, gap.patient, gap.reason) for gap in reduction.missing]
-    write_csv(run.results / "missing.csv", ("backbone", "fold", "patient", "reason"), gaps)
-
-
-def _reduce(plan: Plan, found: Mapping[Task, Predictions], missing: list[Missing]) -> Reduction:
-    results: dict[str, dict[int, FoldResult]] = {backbone: {} for backbone in plan.backbones}
-    baseline: dict[int, FoldResult] = {}
-    for task, predictions in found.items():
-        results[task.backbone][task.fold] = summarise(task.fold, predictions)
-        baseline[task.fold] = summarise(task.fold, _always_positive(predictions))
-    summarised = {**results, ALWAYS_POSITIVE: baseline}
+def _reduce(run: RunDir, plan: Plan) -> Reduction:
+    found, missing = collect(run, plan)
+    arms = _summarise(plan, found)
+    results = {backbone: arms[backbone] for backbone in plan.backbones}
+    summarised = {**results, ALWAYS_POSITIVE: _always_positive(found)}
+    patients = [row for backbone, own in summarised.items() for row in patient_rows(plan, backbone, own)]
+    subjects, no_cohort = _read_store(plan)
+    covariates = read_covariates(subjects.attributes) if subjects else []
     return Reduction(
         plan=plan,
+        predictions=found,
         results=results,
+        arms=arms,
         folds=[row for backbone, own in results.items() for row in fold_rows(plan, backbone, own)],
         cells=[cell_row(plan, backbone, own) for backbone, own in summarised.items()],
-        patients=[row for backbone, own in summarised.items() for row in patient_rows(plan, backbone, own)],
+        patients=patients,
         missing=missing,
+        backbones={name: look_at(plan, own, _of(name, found), covariates) for name, own in results.items()},
+        comparison=compare_backbones(plan, results),
+        cohort=_study(plan, subjects, patients),
+        no_cohort=no_cohort,
     )
 
 
-def _always_positive(predictions: Predictions) -> Predictions:
-    return Predictions(predictions.patient, predictions.labels, np.ones(len(predictions.labels)))
+def _summarise(plan: Plan, found: Mapping[Task, Predictions]) -> dict[str, dict[int, FoldResult]]:
+    arms: dict[str, dict[int, FoldResult]] = {arm: {} for arm in plan.arms}
+    for task, predictions in found.items():
+        arms[task.arm][task.fold] = summarise(task.fold, predictions)
+    return arms
+
+
+def _always_positive(found: Mapping[Task, Predictions]) -> dict[int, FoldResult]:
+    first = {task.fold: own for task, own in reversed(list(found.items()))}
+    return {
+        fold: summarise(fold, Predictions(own.patient, own.labels, np.ones(len(own.labels))))
+        for fold, own in sorted(first.items())
+    }
+
+
+def _of(backbone: str, found: Mapping[Task, Predictions]) -> dict[Task, Predictions]:
+    return {task: own for task, own in found.items() if task.arm == backbone}
+
+
+def _read_store(plan: Plan) -> tuple[Subjects | None, str]:
+    path = Path(plan.store.path)
+    try:
+        verify_store(path, plan.store.sha256)
+        with Store(path) as store:
+            return read_subjects(store), ""
+    except MsbatchError as error:
+        return None, error.problem
+
+
+def _study(plan: Plan, subjects: Subjects | None, patients: list[Row]) -> Cohort | None:
+    named = [row for row in patients if row["backbone"] != ALWAYS_POSITIVE and row.get("rule") != "majority_vote"]
+    return study_cohort(plan, subjects, named) if subjects else None
+
+
+def _write(run: RunDir, reduction: Reduction) -> None:
+    for name, (header, rows) in tables(reduction).items():
+        write_csv(run.results / f"{name}.csv", header, [[safe(row[key]) for key in header] for row in rows])
+    write_json(run.results / "verdict.json", verdict_json(reduction))

@@ -1,14 +1,15 @@
-"""The rows of the three tables, from fold results."""
+"""The rows of the three main tables, from fold results."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from msbatch.plan import Fold, Plan
 from msbatch.results import metrics
 from msbatch.results.folds import FoldResult
+from msbatch.results.intervals import METRICS, Interval, bootstrap, bootstrap_calls, bootstrap_mean
 from msbatch.results.metrics import Counts, Value
 
 Row = dict[str, str | int | Value]
@@ -49,24 +50,25 @@ def fold_rows(plan: Plan, backbone: str, results: Mapping[int, FoldResult]) -> l
 
 
 def cell_row(plan: Plan, backbone: str, results: Mapping[int, FoldResult]) -> Row:
-    """Give the summary over cells: counts pooled over folds, never a mean of fold scores."""
-    counts = sum((result.counts for result in results.values()), Counts())
+    """Give the summary over cells: counts pooled over folds, never a mean of fold scores; with intervals."""
+    own = list(results.values())
+    counts = sum((result.counts for result in own), Counts())
+    intervals = _intervals(backbone, lambda: bootstrap([r.counts for r in own], by_class=plan.level == "patient"))
     cells = {"cells": counts.positives + counts.negatives}
-    return {"backbone": backbone, **_mark(plan, results), **cells, **_pooled(plan, counts)}
+    return {"backbone": backbone, **_mark(plan, results), **cells, **_pooled(plan, counts, intervals)}
 
 
 def patient_rows(plan: Plan, backbone: str, results: Mapping[int, FoldResult]) -> list[Row]:
-    """Give the summary over patients.
+    """Give the summary over patients, with intervals.
 
     Patient-labelled cohorts: counts of patients called by mean logit and by majority vote. Cell-labelled
     cohorts: means over the patients within whom a measure is defined, and how many those are.
     """
     head: Row = {**_mark(plan, results), "patients": len(results)}
     if plan.level == "cell":
-        return [{"backbone": backbone, **head, **_within_patients(list(results.values()))}]
+        return [{"backbone": backbone, **head, **_within_patients(backbone, list(results.values()))}]
     rules = ("any",) if backbone == ALWAYS_POSITIVE else RULES
-    counts = {rule: _called_patients(list(results.values()), rule) for rule in rules}
-    return [{"backbone": backbone, "rule": rule, **head, **_pooled(plan, counts[rule])} for rule in rules]
+    return [{"backbone": backbone, "rule": rule, **head, **_called(plan, backbone, rule, results)} for rule in rules]
 
 
 def _mark(plan: Plan, results: Mapping[int, FoldResult]) -> Row:
@@ -112,30 +114,50 @@ def _called_patients(results: Sequence[FoldResult], rule: str) -> Counts:
     return metrics.count(np.array(truth, np.uint8), np.array(calls, np.bool_))
 
 
-def _within_patients(results: Sequence[FoldResult]) -> Row:
+def _called(plan: Plan, backbone: str, rule: str, results: Mapping[int, FoldResult]) -> Row:
+    counts = _called_patients(list(results.values()), rule)
+    return _pooled(plan, counts, _intervals(backbone, lambda: bootstrap_calls(counts)))
+
+
+def _within_patients(backbone: str, results: Sequence[FoldResult]) -> Row:
     values = {
         "sensitivity": [metrics.sensitivity(result.counts) for result in results],
         "specificity": [metrics.specificity(result.counts) for result in results],
         "auc": [result.auc for result in results],
     }
+    intervals = _intervals(backbone, lambda: {name: bootstrap_mean(own) for name, own in values.items()})
     row: Row = {}
     for name, own in values.items():
-        row[name], row[f"n_{name}"] = metrics.mean(own)
-    return row
+        average, number = metrics.mean(own)
+        row |= {name: average, **_ends(name, intervals.get(name)), f"n_{name}": number}
+    return row | _how(intervals)
 
 
-def _pooled(plan: Plan, counts: Counts) -> Row:
-    negative, positive = plan.classes
-    return {
-        "tp": counts.tp,
-        "fp": counts.fp,
-        "fn": counts.fn,
-        "tn": counts.tn,
-        "sensitivity": metrics.sensitivity(counts),
-        "specificity": metrics.specificity(counts),
-        "balanced_accuracy": metrics.balanced_accuracy(counts),
-        f"f1_{positive}": metrics.f1_positive(counts),
-        f"f1_{negative}": metrics.f1_negative(counts),
-        "macro_f1": metrics.macro_f1(counts),
-        "mcc": metrics.mcc(counts),
-    }
+def _intervals(backbone: str, make: Callable[[], dict[str, Interval]]) -> dict[str, Interval]:
+    """Give intervals of what was estimated: calling all cells positive depends on no image."""
+    return {} if backbone == ALWAYS_POSITIVE else make()
+
+
+def _pooled(plan: Plan, counts: Counts, intervals: Mapping[str, Interval]) -> Row:
+    shown = {"f1_positive": f"f1_{plan.classes[1]}", "f1_negative": f"f1_{plan.classes[0]}"}
+    row: Row = {"tp": counts.tp, "fp": counts.fp, "fn": counts.fn, "tn": counts.tn}
+    for name, metric in METRICS.items():
+        key = shown.get(name, name)
+        row |= {key: metric.one(counts), **_ends(key, intervals.get(name))}
+    return row | _how(intervals)
+
+
+def _ends(key: str, interval: Interval | None) -> Row:
+    none = Value(None, "nothing is estimated")
+    low, high = (none, none) if interval is None else (interval.low, interval.high)
+    return {f"{key}_low": low, f"{key}_high": high}
+
+
+def _how(intervals: Mapping[str, Interval]) -> Row:
+    """Say how intervals were made, and what to bear in mind."""
+    methods: dict[str, list[str]] = {}
+    for name, interval in intervals.items():
+        methods.setdefault(interval.method, []).append(name.replace("_", " "))
+    parts = [method if len(methods) == 1 else f"{', '.join(names)}: {method}" for method, names in methods.items()]
+    notes = dict.fromkeys(interval.note for interval in intervals.values() if interval.note)
+    return {"intervals": "; ".join(parts), "note": "; ".join(notes)}

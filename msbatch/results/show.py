@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from textwrap import fill
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -11,15 +12,21 @@ from rich.text import Text
 
 from msbatch.config import SHORT_NAMES
 from msbatch.results.metrics import Value
-from msbatch.results.reduce import Reduction
+from msbatch.results.reduction import Reduction
 from msbatch.results.rows import Row
+from msbatch.results.tables import odd_sentences, verdict_json
+from msbatch.results.tables import tables as all_tables
 
 FOLD_COLUMNS = 4  # backbones beside each other: what 80 characters hold
-SUMMARY_COLUMNS = 5
+SUMMARY_COLUMNS = 3  # each with its interval
+WIDTH = 80  # of sentences, also in a log
 LISTED = 10  # missing folds named one by one
 
 _SHORT = {name: short for short, name in SHORT_NAMES.items()}
-_NOT_SHOWN = {"backbone", "rule", "folds_done", "folds_expected", "status", "tp", "fp", "fn", "tn"}
+_NOT_SHOWN = {
+    *("backbone", "rule", "folds_done", "folds_expected", "status"),
+    *("tp", "fp", "fn", "tn", "intervals", "note"),
+}
 _ALARM = "bold red"
 
 
@@ -33,17 +40,19 @@ def tables(reduction: Reduction) -> Iterator[RenderableType]:
     how = "mean over patients" if reduction.plan.level == "cell" else "one call each"
     for part in _chunks(reduction.patients, SUMMARY_COLUMNS):
         yield _titled(f"Patients, {how}", _summary(part, notes), reduction)
+    yield Text(_wrapped(_how(reduction)))
     if notes.reasons:
         yield Text("\n".join(f"[{number}] {reason}" for number, reason in enumerate(notes.reasons, 1)))
+    yield from _said(reduction)
     if reduction.missing:
         yield Text("\n".join(_missing_lines(reduction)), style=_ALARM)
 
 
 def as_json(reduction: Reduction) -> dict[str, Any]:
     """Give the tables as JSON values; an undefined number is null, with its reason under `undefined`."""
-    named = {name: [_plain(row) for row in getattr(reduction, name)] for name in ("folds", "cells", "patients")}
+    named = {name: [_plain(row) for row in rows] for name, (_, rows) in all_tables(reduction).items()}
     missing = [vars(gap) for gap in reduction.missing]
-    return {"complete": reduction.complete, **named, "missing": missing}
+    return {"complete": reduction.complete, "verdict": verdict_json(reduction), **named, "missing": missing}
 
 
 class _Notes:
@@ -60,6 +69,28 @@ class _Notes:
         if value.reason not in self.reasons:
             self.reasons.append(value.reason)
         return f"n/a [{self.reasons.index(value.reason) + 1}]"
+
+
+def _how(reduction: Reduction) -> list[str]:
+    """Say how the intervals were made; the same holds of every backbone."""
+    rows = [row for row in (reduction.cells[0], reduction.patients[0]) if row["intervals"]]
+    said = [f"{row['intervals']}{'; ' if row['note'] else ''}{row['note']}" for row in rows]
+    return [f"95 % intervals: {line}." for line in dict.fromkeys(said)]
+
+
+def _said(reduction: Reduction) -> Iterator[RenderableType]:
+    """Give the verdict and what is odd, in words."""
+    odd = [sentence for name in reduction.backbones for sentence in odd_sentences(reduction, name)]
+    if reduction.cohort is None:
+        yield Text(_wrapped([f"No verdict: {reduction.no_cohort}"]), style=_ALARM)
+    else:
+        verdict = reduction.cohort.verdict
+        yield Group(Text(_wrapped([verdict.sentence]), style="bold"), Text(_wrapped(verdict.further)))
+    yield Text(_wrapped(dict.fromkeys(odd)))
+
+
+def _wrapped(sentences: Iterable[str]) -> str:
+    return "\n".join(fill(sentence, WIDTH, subsequent_indent="  ", break_long_words=False) for sentence in sentences)
 
 
 def _chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
@@ -110,9 +141,16 @@ def _summary(rows: Sequence[Row], notes: _Notes) -> Table:
     marks = ["" if row["status"] == "complete" else "\nPARTIAL" for row in rows]
     alarms = [_ALARM if mark else "" for mark in marks]
     table.add_row("folds", *map(Text, map(str.__add__, folds, marks), alarms))
-    for key in (key for key in rows[0] if key not in _NOT_SHOWN):
-        table.add_row(_measure(key), *(Text(notes.show(row[key])) for row in rows))
+    for key in (key for key in rows[0] if key not in _NOT_SHOWN and not key.endswith(("_low", "_high"))):
+        table.add_row(_measure(key), *(Text(notes.show(row[key]) + _interval(row, key)) for row in rows))
     return table
+
+
+def _interval(row: Row, key: str) -> str:
+    low, high = row.get(f"{key}_low"), row.get(f"{key}_high")
+    if not isinstance(low, Value) or not isinstance(high, Value) or low.number is None or high.number is None:
+        return ""
+    return f" ({low.number:.2f}-{high.number:.2f})"
 
 
 def _table(facts: Sequence[str], results: Sequence[str]) -> Table:

@@ -18,13 +18,13 @@ from bounds import (
     sex_flagged,
     sex_not_separable,
 )
-from network import embed
 from planted import Design, draw_planted
 from sklearn.metrics import roc_auc_score
 from truths import FAULTS, TRUTHS, Fault, Truth, outcome
 from verdicts import auc, pack_planted
 
 from msbatch.cohort.features import FEATURES
+from msbatch.results.network import embed
 from msbatch.results.nuisance import ROWS
 from msbatch.store import Store
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from network import embed
 from numpy.typing import NDArray
 from planted import SIDE_PX, Design, draw_planted
 from scipy.stats import rankdata
@@ -19,6 +18,7 @@ from msbatch.predictions import Predictions
 from msbatch.results.folds import FoldResult, summarise
 from msbatch.results.head import Array, Head, fit_head
 from msbatch.results.metrics import Value
+from msbatch.results.network import NETWORK, embed
 from msbatch.results.nuisance import components, fitted_on, read_cells
 from msbatch.results.permutation import association, beyond_nuisance
 from msbatch.results.subgroups import Subgroups, subgroups
@@ -27,7 +27,6 @@ from msbatch.store import Store
 
 PERMUTATIONS = 999
 RELABELLINGS = 200
-NETWORK = "small network"
 
 
 @dataclass(frozen=True)

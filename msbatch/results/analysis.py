@@ -1,0 +1,183 @@
+"""All that a run's predictions, its plan and its store say, in one object: what tables and report are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from msbatch.plan import Plan, Task
+from msbatch.predictions import Predictions
+from msbatch.results.calibration import Calibration, calibrate
+from msbatch.results.comparison import BestOf, Pair, best_of, compare
+from msbatch.results.covariates import Covariate, read_covariates
+from msbatch.results.evidence import Tests, evidence, run_tests
+from msbatch.results.folds import FoldResult, summarise
+from msbatch.results.intervals import Interval
+from msbatch.results.metrics import Counts, Value
+from msbatch.results.nuisance import fitted_on, nuisance_rows
+from msbatch.results.oddfold import OddFold, influence, odd_folds
+from msbatch.results.rows import Row
+from msbatch.results.subgroups import Subgroups, subgroups
+from msbatch.results.subjects import Subjects
+from msbatch.results.verdict import Verdict, judge
+
+Folds = Mapping[int, FoldResult]
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """What is looked at for each backbone by itself.
+
+    Attributes
+    ----------
+    odd : list of OddFold
+        Every fold, odd or not.
+    influence : dict of str to dict
+        What each metric would change by without each patient, over "cells", and "patients" where each has one call.
+    calibration : list of Calibration
+        Of all cells as they are, then with each class given half of the weight.
+    subgroups : list of Subgroups
+        By every covariate that is testable.
+    """
+
+    odd: list[OddFold]
+    influence: dict[str, dict[str, dict[str, Value]]]
+    calibration: list[Calibration]
+    subgroups: list[Subgroups]
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """What the store adds to the predictions.
+
+    Attributes
+    ----------
+    subjects : Subjects
+        The patients.
+    covariates : list of Covariate
+        Every further column of the cohort's table.
+    nuisance : dict of str to dict of int to FoldResult
+        What a model on colour, size, shape or count alone calls each held-out patient.
+    unscored : dict of str to str
+        Why a row has no model, of some or all patients.
+    tests : Tests
+        What the verdict rests on.
+    verdict : Verdict
+        And in words.
+    """
+
+    subjects: Subjects
+    covariates: list[Covariate]
+    nuisance: dict[str, dict[int, FoldResult]]
+    unscored: dict[str, str]
+    tests: Tests
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Backbones against each other."""
+
+    pairs: list[Pair] = field(default_factory=list)
+    best: BestOf | None = None
+
+
+def look_at(
+    plan: Plan, folds: Folds, predictions: Mapping[Task, Predictions], covariates: Sequence[Covariate]
+) -> Backbone:
+    """Look at one backbone.
+
+    Parameters
+    ----------
+    plan : Plan
+        Of the run.
+    folds : mapping of int to FoldResult
+        Of this backbone, as far as they are there.
+    predictions : mapping of Task to Predictions
+        The same, cell by cell.
+    covariates : sequence of Covariate
+        To split patients by.
+    """
+    own = list(folds.values())
+    cells = {fold.patient: fold.counts for fold in own}
+    calls = {fold.patient: _call(fold) for fold in own}
+    return Backbone(
+        odd=odd_folds(own),
+        influence={"cells": influence(cells)} | ({"patients": influence(calls)} if plan.level == "patient" else {}),
+        calibration=_calibrate(list(predictions.values())),
+        subgroups=[subgroups(own, each.name, each.levels, seed=plan.seed) for each in covariates if each.testable],
+    )
+
+
+def compare_backbones(plan: Plan, results: Mapping[str, Folds]) -> Comparison:
+    """Compare all backbones that have any fold."""
+    there = {name: list(folds.values()) for name, folds in results.items() if folds}
+    if not there:
+        return Comparison()
+    return Comparison(compare(there, seed=plan.seed), best_of(there))
+
+
+def study_cohort(plan: Plan, subjects: Subjects, summaries: Sequence[Row]) -> Cohort:
+    """Run what needs the store: nuisance models, tests, and the verdict.
+
+    Parameters
+    ----------
+    plan : Plan
+        Of the run.
+    subjects : Subjects
+        From the store.
+    summaries : sequence of Row
+        Of the backbones, to be named beside the verdict.
+    """
+    tests = run_tests(subjects, seed=plan.seed)
+    nuisance, unscored = _nuisance(plan, subjects)
+    return Cohort(
+        subjects=subjects,
+        covariates=read_covariates(subjects.attributes),
+        nuisance=nuisance,
+        unscored=unscored,
+        tests=tests,
+        verdict=judge(evidence(subjects, tests, estimates(summaries))),
+    )
+
+
+def estimates(summaries: Sequence[Row]) -> dict[str, tuple[Value, Interval]]:
+    """Give sensitivity and specificity of every backbone, as they are named beside the verdict."""
+    found = {}
+    for row in summaries:
+        for name in ("sensitivity", "specificity"):
+            value, low, high = (row[key] for key in (name, f"{name}_low", f"{name}_high"))
+            if isinstance(value, Value) and isinstance(low, Value) and isinstance(high, Value):
+                of = f"{name} of {row['backbone']} over patients"
+                found[of] = (value, Interval(low, high, str(row["intervals"])))
+    return found
+
+
+def _call(fold: FoldResult) -> Counts:
+    right = fold.call == fold.label
+    if fold.label:
+        return Counts(tp=int(right), fn=int(not right))
+    return Counts(tn=int(right), fp=int(not right))
+
+
+def _calibrate(predictions: Sequence[Predictions]) -> list[Calibration]:
+    labels = np.concatenate([np.empty(0, np.uint8), *(own.labels for own in predictions)])
+    logits = np.concatenate([np.empty(0), *(own.logits for own in predictions)])
+    return [calibrate(labels, logits, balanced=balanced) for balanced in (False, True)]
+
+
+def _nuisance(plan: Plan, subjects: Subjects) -> tuple[dict[str, dict[int, FoldResult]], dict[str, str]]:
+    cells = subjects.cells
+    rows = nuisance_rows(cells, fitted_on(plan))
+    truth = {fold.held_out: cells.labels[cells.groups == fold.held_out] for fold in plan.folds}
+    numbers = {fold.held_out: fold.number for fold in plan.folds}
+    results = {
+        row: {
+            numbers[patient]: summarise(numbers[patient], Predictions(patient, truth[patient], logits))
+            for patient, logits in own.logits.items()
+        }
+        for row, own in rows.items()
+    }
+    return results, {row: "; ".join(sorted(set(own.reasons.values()))) for row, own in rows.items() if own.reasons}

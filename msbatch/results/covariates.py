@@ -1,0 +1,177 @@
+"""The further columns of the cohort's table: what kind each is, and whether it goes with the label."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msbatch.results.head import Array
+from msbatch.results.metrics import Value
+from msbatch.results.nuisance import components
+from msbatch.results.subgroups import Outcome, fisher, gap
+
+MISSING = {"", "na", "n/a", "nan", "none", "unknown"}
+FEW_NUMBERS = 5  # as many whole numbers, or fewer, are codes: of a batch or a site, say
+
+Kind = Literal["category", "number", "identifier", "constant"]
+
+
+@dataclass(frozen=True)
+class Covariate:
+    """One column of the cohort's table.
+
+    Attributes
+    ----------
+    name : str
+        Its heading.
+    kind : str
+        A category; a number, as dates are too; an identifier, with a value of its own for every patient; or a
+        constant, which can explain nothing.
+    values : dict of str to str
+        By patient, without those that are missing.
+    patients : tuple of str
+        Everyone.
+    """
+
+    name: str
+    kind: Kind
+    values: dict[str, str]
+    patients: tuple[str, ...]
+
+    @property
+    def testable(self) -> bool:
+        """Whether it can explain anything."""
+        return self.kind in ("category", "number")
+
+    @property
+    def missing(self) -> int:
+        """Patients without a value."""
+        return len(self.patients) - len(self.values)
+
+    @property
+    def levels(self) -> dict[str, str]:
+        """Give each patient's level, for subgroups: the category, or which half a number lies in."""
+        if self.kind == "category":
+            return self.values
+        middle = float(np.median(list(self.numbers.values())))
+        shown = next((text for text in self.values.values() if _number(text) == middle), f"{middle:g}")
+        return {
+            patient: f"up to {shown}" if number <= middle else f"above {shown}"
+            for patient, number in self.numbers.items()
+        }
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """Give values as numbers; a date is a number of days."""
+        return {patient: _number(text) or 0.0 for patient, text in self.values.items()}
+
+    def columns(self, groups: NDArray[np.str_]) -> Array:
+        """Give at most three columns that stand for it, shape (n, at most 3); each cell has its patient's values.
+
+        Categories of one patient are taken together, and so are missing values.
+        """
+        names, index = np.unique(groups, return_inverse=True)
+        return components(np.column_stack(self._raw(names.tolist()))[index], groups)
+
+    def _raw(self, patients: Sequence[str]) -> list[Array]:
+        if self.kind == "number":
+            known = self.numbers
+            middle = float(np.mean(list(known.values())))
+            absent = np.array([patient not in known for patient in patients], np.float64)
+            return [np.array([known.get(patient, middle) for patient in patients]), absent]
+        found = [self.values.get(patient, "") for patient in patients]
+        common = [level if found.count(level) > 1 else "" for level in found]
+        return [np.array([own == level for own in common], np.float64) for level in sorted({*common})]
+
+
+def read_covariates(attributes: Mapping[str, Mapping[str, str]]) -> list[Covariate]:
+    """Sort a table's columns into kinds.
+
+    Parameters
+    ----------
+    attributes : mapping of str to mapping of str to str
+        By patient and heading. Empty values are missing, and so are NA, N/A, NaN, none and unknown.
+    """
+    patients = tuple(sorted(attributes))
+    names = sorted({name for own in attributes.values() for name in own})
+    return [_covariate(name, patients, attributes) for name in names]
+
+
+def association(covariate: Covariate, labels: Mapping[str, int], *, seed: int = 0) -> Outcome:
+    """Test whether a covariate goes with the patients' labels.
+
+    Categories by Fisher's exact test; numbers by the difference of the classes' means against permuted labels.
+
+    Parameters
+    ----------
+    covariate : Covariate
+        That is testable.
+    labels : mapping of str to int
+        By patient, 0 or 1.
+    seed : int
+        Decides the draws, where not all arrangements are looked at.
+    """
+    if covariate.kind == "category":
+        return fisher(_table(covariate, labels), seed=seed)
+    groups = _by_class(covariate, labels)
+    return gap(groups, seed=seed) if all(groups) else _none("no patient of a class has a value")
+
+
+def separates(covariate: Covariate, labels: Mapping[str, int]) -> bool:
+    """Say whether a covariate tells the classes apart completely, so that nothing can be told from it."""
+    if covariate.kind == "category":
+        table = _table(covariate, labels)
+        return bool((table.min(axis=1) == 0).all() and (table.sum(axis=0) > 0).all())
+    negative, positive = _by_class(covariate, labels)
+    if not negative or not positive:
+        return False
+    return max(negative) < min(positive) or max(positive) < min(negative)
+
+
+def _table(covariate: Covariate, labels: Mapping[str, int]) -> NDArray[np.int64]:
+    levels = sorted(set(covariate.values.values()))
+    own = [[labels[patient] for patient, value in covariate.values.items() if value == level] for level in levels]
+    return np.array([(sum(part), len(part) - sum(part)) for part in own], np.int64)
+
+
+def _by_class(covariate: Covariate, labels: Mapping[str, int]) -> list[list[float]]:
+    numbers = covariate.numbers
+    return [[number for patient, number in numbers.items() if labels[patient] == label] for label in (0, 1)]
+
+
+def _covariate(name: str, patients: tuple[str, ...], attributes: Mapping[str, Mapping[str, str]]) -> Covariate:
+    given = {patient: attributes[patient].get(name, "").strip() for patient in patients}
+    values = {patient: text for patient, text in given.items() if text.casefold() not in MISSING}
+    return Covariate(name, _kind(list(values.values())), values, patients)
+
+
+def _kind(values: Sequence[str]) -> Kind:
+    distinct = set(values)
+    if len(distinct) < 2:
+        return "constant"
+    numbers = [_number(text) for text in distinct]
+    real = [number for number in numbers if number is not None]
+    if len(real) == len(distinct):
+        codes = len(distinct) <= FEW_NUMBERS and all(number.is_integer() for number in real)
+        return "category" if codes and len(distinct) < len(values) else "number"
+    return "identifier" if len(distinct) == len(values) else "category"
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        try:
+            return float(date.fromisoformat(text).toordinal())
+        except ValueError:
+            return None
+    return number if np.isfinite(number) else None
+
+
+def _none(reason: str) -> Outcome:
+    return Outcome(Value(None, reason), Value(None, reason))

@@ -1,0 +1,144 @@
+"""The tests that a verdict rests on: every one refits the exact head, and none looks at fixed predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from msbatch.results import covariates as table
+from msbatch.results.covariates import Covariate
+from msbatch.results.head import Array, fit_head
+from msbatch.results.intervals import Interval
+from msbatch.results.metrics import Value
+from msbatch.results.nuisance import components
+from msbatch.results.permutation import PERMUTATIONS, PermutationTest, association, beyond_nuisance
+from msbatch.results.subgroups import Outcome
+from msbatch.results.subjects import Embedding, Subjects
+from msbatch.results.verdict import Evidence
+
+MEASURED = "colour, size and shape together"
+
+
+@dataclass(frozen=True)
+class Tests:
+    """All tests of a cohort.
+
+    Attributes
+    ----------
+    association : dict of str to PermutationTest
+        Of images and labels, by what embedded the images.
+    measured : PermutationTest
+        The same of what was measured of each cell, which is no part of the verdict.
+    beyond : dict of str to dict of str to PermutationTest
+        Beyond each nuisance row and covariate, by row, then by what embedded the images.
+    covariates : dict of str to Outcome
+        Each covariate's association with the label.
+    separating : tuple of str
+        Covariates that separate the classes completely.
+    readable : dict of str to PermutationTest
+        Of images and each covariate of two levels: whether it can be read from images; and, under
+        "<covariate>, <negative class> only", among patients of the negative class.
+    """
+
+    association: dict[str, PermutationTest]
+    measured: PermutationTest
+    beyond: dict[str, dict[str, PermutationTest]]
+    covariates: dict[str, Outcome] = field(default_factory=dict)
+    separating: tuple[str, ...] = ()
+    readable: dict[str, PermutationTest] = field(default_factory=dict)
+
+
+def run_tests(subjects: Subjects, *, permutations: int = PERMUTATIONS, seed: int = 0) -> Tests:
+    """Run all tests.
+
+    Parameters
+    ----------
+    subjects : Subjects
+        The cohort; at least one embedding.
+    permutations : int
+        Of each test that does not look at all arrangements.
+    seed : int
+        Decides the draws.
+    """
+    run = _Run(subjects, permutations, seed)
+    known = [own for own in table.read_covariates(subjects.attributes) if own.testable] if subjects.by_patient else []
+    rows = {**run.row_columns(), **{own.name: own.columns(subjects.cells.groups) for own in known}}
+    labels = subjects.labels
+    return Tests(
+        association={name: run.associate(own) for name, own in subjects.embeddings.items()},
+        measured=run.associate(run.measured()),
+        beyond={
+            row: {name: run.beyond(own, columns) for name, own in subjects.embeddings.items()}
+            for row, columns in rows.items()
+            if columns.shape[1]
+        },
+        covariates={own.name: table.association(own, labels, seed=seed) for own in known},
+        separating=tuple(own.name for own in known if table.separates(own, labels)),
+        readable=run.readable(known),
+    )
+
+
+def evidence(subjects: Subjects, tests: Tests, estimates: Mapping[str, tuple[Value, Interval]]) -> Evidence:
+    """Give what a verdict depends on."""
+    return Evidence(
+        patients=len(subjects.attributes),
+        per_class=subjects.per_class,
+        association={name: test.p for name, test in tests.association.items()},
+        beyond={row: {name: test.p for name, test in own.items()} for row, own in tests.beyond.items()},
+        covariates={name: outcome.p for name, outcome in tests.covariates.items()},
+        separating=tests.separating,
+        estimates=estimates,
+    )
+
+
+@dataclass(frozen=True)
+class _Run:
+    subjects: Subjects
+    permutations: int
+    seed: int
+
+    def row_columns(self) -> dict[str, Array]:
+        cells = self.subjects.cells
+        by_cell = not self.subjects.by_patient
+        return {row: components(own, cells.groups, by_cell=by_cell) for row, own in cells.columns.items()}
+
+    def measured(self) -> Embedding:
+        """Give all measurements, each scaled to the spread of its patient means."""
+        cells = self.subjects.cells
+        values = np.hstack([own for row, own in cells.columns.items() if row != "count"])
+        scaled = components(values, cells.groups, by_cell=True, limit=values.shape[1])
+        return Embedding(np.arange(len(values)), scaled)
+
+    def associate(self, embedding: Embedding) -> PermutationTest:
+        cells, rows = self.subjects.cells, embedding.rows
+        head = fit_head(embedding.values, cells.groups[rows])
+        return association(head, cells.labels[rows], permutations=self.permutations, seed=self.seed)
+
+    def beyond(self, embedding: Embedding, columns: Array) -> PermutationTest:
+        cells, rows = self.subjects.cells, embedding.rows
+        given = (embedding.values, cells.groups[rows], cells.labels[rows], columns[rows])
+        return beyond_nuisance(*given, permutations=self.permutations, seed=self.seed)
+
+    def readable(self, known: list[Covariate]) -> dict[str, PermutationTest]:
+        negative, labels = self.subjects.classes[0], self.subjects.labels
+        found: dict[str, PermutationTest] = {}
+        for own in known:
+            levels = sorted(set(own.values.values()))
+            if own.kind == "category" and len(levels) == 2:
+                within = {patient: value for patient, value in own.values.items() if not labels[patient]}
+                found[own.name] = self._read_from_images(own.values, levels[1])
+                found[f"{own.name}, {negative} only"] = self._read_from_images(within, levels[1])
+        return found
+
+    def _read_from_images(self, values: Mapping[str, str], level: str) -> PermutationTest:
+        embedding = next(iter(self.subjects.embeddings.values()))
+        groups = self.subjects.cells.groups[embedding.rows]
+        chosen = np.isin(groups, list(values))
+        if len(values) < 4:
+            none = Value(None, f"only {len(values)} patients")
+            return PermutationTest(none, none)
+        truth = np.array([values[patient] == level for patient in groups[chosen].tolist()], np.float64)
+        head = fit_head(embedding.values[chosen], groups[chosen])
+        return association(head, truth, permutations=self.permutations, seed=self.seed)

@@ -1,0 +1,58 @@
+"""What a run's predictions, its plan and its store say: the one object that tables, terminal and report are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from msbatch.plan import Plan, Task
+from msbatch.predictions import Predictions
+from msbatch.results.analysis import Backbone, Cohort, Comparison
+from msbatch.results.collect import Missing
+from msbatch.results.folds import FoldResult
+from msbatch.results.rows import Row
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """All that a run says.
+
+    Attributes
+    ----------
+    predictions : mapping of Task to Predictions
+        As far as they are usable.
+    results : dict of str to dict of int to FoldResult
+        By backbone and fold: the first seed under true labels.
+    arms : dict of str to dict of int to FoldResult
+        The same, with further seeds and trainings under permuted labels, each by its name.
+    folds, cells, patients : list of dict
+        Rows of the three main tables.
+    missing : list of Missing
+        What no total contains.
+    backbones : dict of str to Backbone
+        Odd folds, influence, calibration and subgroups of each.
+    comparison : Comparison
+        Of the backbones.
+    cohort : Cohort or None
+        What needs the store: nuisance, tests, verdict.
+    no_cohort : str
+        Why there is none.
+    """
+
+    plan: Plan
+    predictions: Mapping[Task, Predictions]
+    results: dict[str, dict[int, FoldResult]]
+    arms: dict[str, dict[int, FoldResult]]
+    folds: list[Row]
+    cells: list[Row]
+    patients: list[Row]
+    missing: list[Missing]
+    backbones: dict[str, Backbone]
+    comparison: Comparison
+    cohort: Cohort | None = None
+    no_cohort: str = ""
+
+    @property
+    def complete(self) -> bool:
+        """Whether every fold of every backbone is there."""
+        return not self.missing
