@@ -7,6 +7,7 @@ filters see texture and outline well (Saxe et al. 2011, ICML, on random weights)
 from __future__ import annotations
 
 from functools import cache
+from itertools import product
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -49,11 +50,13 @@ def _raw(images: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 def _average_down(images: NDArray[np.uint8]) -> Array:
     """Average blocks of pixels, as large as leaves at least `SIDE_PX` of them; a rest at the edge is cut off."""
-    n, side = images.shape[:2]
+    side = images.shape[1]
     step = max(1, side // SIDE_PX)
-    kept = side // step
-    blocks = images[:, : kept * step, : kept * step].reshape(n, kept, step, kept, step, 3)
-    return np.asarray(blocks.mean(axis=(2, 4), dtype=np.float32))
+    kept = side // step * step
+    total = np.zeros((len(images), kept // step, kept // step, 3), np.float32)
+    for row, column in product(range(step), repeat=2):  # far faster than a mean over axes of blocks
+        total += images[:, row:kept:step, column:kept:step]
+    return np.asarray(total / np.float32(step**2))
 
 
 def _layer(images: Array, filters: Array) -> Array:
