@@ -213,6 +213,16 @@ class RunDir:
         """Tables, recomputed from predictions."""
         return self.root / "results"
 
+    @property
+    def boards(self) -> Path:
+        """One TensorBoard run per backbone that sums its folds up."""
+        return self.results / "tensorboard"
+
+    @property
+    def logdir(self) -> Path:
+        """What TensorBoard shows: links to the event files of summaries and folds."""
+        return self.root / "tensorboard"
+
     def frozen(self, digest: str) -> Path:
         """Give the folder of one version of the code, named by its hash."""
         return self.code / digest[:12]
