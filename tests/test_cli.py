@@ -19,6 +19,8 @@ from sif_files import LABELS, install_stand_in, write_sif
 from msbatch.cli.app import COMMANDS
 from msbatch.layout import list_runs
 from msbatch.plan import load_plan
+from msbatch.results.boards import CURVES
+from msbatch.results.curves import read_curves
 from msbatch.settings_file import load_settings
 
 QUICK = """
@@ -218,7 +220,10 @@ def test_a_study_from_training_to_tensorboard(cli: Run, study: Path) -> None:
     with (run.results / "folds.csv").open() as table:
         rows = list(csv.DictReader(table))
     assert {row["fold"] for row in rows} >= {"0", "3"}
-    assert tensorboard_runs(study) == ["test_vit/fold-00/tensorboard", "test_vit/fold-03/tensorboard"]
+    curves = [read_curves(run.task("test_vit", fold)).curves for fold in (0, 3)]
+    assert all(set(CURVES) <= set(own) for own in curves)
+    wanted = {"folds/test_vit/fold-00", "folds/test_vit/fold-03"}
+    assert wanted <= tensorboard_runs(study, wanted)
 
 
 @pytest.mark.usefixtures("study")
@@ -231,7 +236,7 @@ def test_a_backbone_that_does_not_exist_fails_its_tasks_by_name(cli: Run) -> Non
     assert "timm knows no backbone named resnet51" in out
 
 
-def tensorboard_runs(folder: Path) -> list[str]:
+def tensorboard_runs(folder: Path, wanted: set[str]) -> set[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -240,20 +245,20 @@ def tensorboard_runs(folder: Path) -> list[str]:
         try:
             assert server.stdout is not None
             assert f"http://127.0.0.1:{port}" in server.stdout.readline()
-            return sorted(first_answer(f"http://127.0.0.1:{port}/data/runs"))
+            return first_answer(f"http://127.0.0.1:{port}/data/runs", wanted)
         finally:
             server.send_signal(signal.SIGKILL)
 
 
-def first_answer(url: str) -> list[str]:
+def first_answer(url: str, wanted: set[str]) -> set[str]:
     deadline = time.monotonic() + 90
     while True:
         try:
             with urllib.request.urlopen(url) as answer:  # noqa: S310
-                found: list[str] = json.load(answer)
+                found = set(json.load(answer))
         except OSError:
-            found = []
-        if found or time.monotonic() > deadline:
+            found = set()
+        if wanted <= found or time.monotonic() > deadline:
             return found
         time.sleep(0.2)
 

@@ -88,15 +88,18 @@ def reduce(run: Path | None, allow_partial: bool, as_json: bool) -> None:
 @run_argument
 @click.option("--port", type=int, default=6006, show_default=True, help="Port on this machine.")
 def tensorboard(run: Path | None, port: int) -> None:
-    """Show training curves, by backbone and fold, on this machine only.
+    """Show training curves by backbone and fold, and their summaries once reduced, on this machine only.
 
     \b
     Example:
       msbatch tensorboard --port 6007
     """
     from msbatch.layout import find_run
+    from msbatch.plan import load_plan
+    from msbatch.results.logdir import link_runs
 
-    folder = find_run(run).tasks
+    found = find_run(run)
+    folder = link_runs(found, load_plan(found.plan))
     click.echo(f"http://127.0.0.1:{port}  (from elsewhere: ssh -L {port}:127.0.0.1:{port} <this machine>)")
     click.echo("TensorBoard asks nobody for a password: it listens on this machine's loopback only.")
     command = [
