@@ -30,7 +30,8 @@ class Predictions:
     patient : str
         The held-out patient.
     labels : ndarray of uint8, shape (n,)
-        True class of each cell, in the order of the store.
+        True class of each cell, in the order of the store; also of a task that was trained under permuted labels,
+        since which those are stands in the plan.
     logits : ndarray of float64, shape (n,)
         Log odds of the positive class.
     """
@@ -57,7 +58,7 @@ def write_predictions(
     predictions : Predictions
         Every held-out cell once.
     identity : dict
-        Signature of the plan, backbone and fold: what `read_predictions` will compare.
+        Signature of the plan, arm and fold: what `read_predictions` will compare.
     before_commit : callable
         Called before each file is moved into place; raising from it writes nothing.
     """
@@ -78,7 +79,7 @@ def read_predictions(task: TaskDir, identity: dict[str, Any]) -> Predictions:
     Raises
     ------
     PredictionsError
-        If they are missing, were changed, belong to another plan, backbone or fold, hold a cell twice
+        If they are missing, were changed, belong to another plan, arm or fold, hold a cell twice
         or not at all, or hold a number that is not finite; the message names the file.
     """
     if not task.predictions.is_file() or not task.manifest.is_file():

@@ -58,7 +58,7 @@ def load_checkpoint(folder: Path, identity: Mapping[str, Any]) -> dict[str, Any]
     Raises
     ------
     MsbatchError
-        If a checkpoint belongs to another plan, backbone or fold.
+        If a checkpoint belongs to another plan, arm or fold.
     """
     for path in _newest_first(folder):
         if not _is_whole(path):

@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
+from msbatch.plan import Relabelling
+from msbatch.relabelling import relabelled
 from msbatch.store import Store
 
 Batches = Generator[tuple[torch.Tensor, torch.Tensor]]
@@ -39,23 +41,25 @@ class Cells:
         return len(self.labels)
 
 
-def load_cells(store: Store, patients: Sequence[str]) -> Cells:
-    """Read the cells of some patients, each patient in one sequential pass."""
+def load_cells(store: Store, patients: Sequence[str], relabelling: Relabelling | None = None) -> Cells:
+    """Read the cells of some patients, each patient in one sequential pass; under permuted labels where given."""
     counts = [store.cells(patient) for patient in patients]
     images = np.empty((sum(counts), store.size, store.size, 3), np.uint8)
     ends = np.cumsum(counts)
     for patient, end, count in zip(patients, ends, counts, strict=True):
         images[end - count : end] = store.images(patient)
-    labels = np.concatenate([store.labels(patient) for patient in patients])
-    return Cells(images, labels, np.repeat(np.arange(len(patients)), counts))
+    labels = [store.labels(patient) for patient in patients]
+    if relabelling is not None:
+        labels = [relabelled(relabelling, *own) for own in zip(patients, labels, strict=True)]
+    return Cells(images, np.concatenate(labels), np.repeat(np.arange(len(patients)), counts))
 
 
 class BalancedOrder:
-    """An endless order of training cells, balanced over classes and over patients within class.
+    """An endless order of training cells, balanced over classes, over strata within class, and over patients in these.
 
-    Classes alternate; within a class patients take turns in a shuffled order, and each patient's cells
-    come once before any comes again. Every position is a function of the seed and the position alone,
-    so a resumed task, or one with other numbers of processes or workers, sees the same cells.
+    Classes alternate; within a class its strata take turns, within a stratum patients do so in a shuffled order, and
+    each patient's cells come once before any comes again. Every position is a function of the seed and the
+    position alone, so a resumed task, or one with other numbers of processes or workers, sees the same cells.
 
     Parameters
     ----------
@@ -63,25 +67,43 @@ class BalancedOrder:
         Class and patient of each cell.
     seed : sequence of int
         Mixed into every shuffle.
+    strata : ndarray of int, shape (n,), optional
+        Of each cell, such as one for each sex; by default one for all.
     """
 
-    def __init__(self, labels: NDArray[np.uint8], patients: NDArray[np.int64], seed: Sequence[int]) -> None:
+    def __init__(
+        self,
+        labels: NDArray[np.uint8],
+        patients: NDArray[np.int64],
+        seed: Sequence[int],
+        strata: NDArray[np.int64] | None = None,
+    ) -> None:
         self._seed = tuple(seed)
-        self._classes = [_by_patient(labels == label, patients) for label in np.unique(labels)]
+        strata = np.zeros_like(patients) if strata is None else strata
+        self._classes = [_by_stratum(labels == label, strata, patients) for label in np.unique(labels)]
         self._shuffled = lru_cache(maxsize=4096)(self._shuffle)
 
     def __getitem__(self, position: int) -> int:
         """Give the index of the cell at a position, counted from 0."""
-        label = position % len(self._classes)
-        groups = self._classes[label]
-        turn, place = divmod(position // len(self._classes), len(groups))
-        group = self._shuffled(len(groups), label, 0, turn)[place]
+        within_class, label = divmod(position, len(self._classes))
+        within, stratum = divmod(within_class, len(self._classes[label]))
+        groups = self._classes[label][stratum]
+        key = label + len(self._classes) * stratum
+        turn, place = divmod(within, len(groups))
+        group = self._shuffled(len(groups), key, 0, turn)[place]
         cells = groups[group]
         cycle, nth = divmod(turn, len(cells))
-        return int(cells[self._shuffled(len(cells), label, 1 + int(group), cycle)[nth]])
+        return int(cells[self._shuffled(len(cells), key, 1 + int(group), cycle)[nth]])
 
     def _shuffle(self, length: int, *key: int) -> NDArray[np.int64]:
         return np.random.default_rng([*self._seed, *key]).permutation(length)
+
+
+def _by_stratum(
+    chosen: NDArray[np.bool_], strata: NDArray[np.int64], patients: NDArray[np.int64]
+) -> list[list[NDArray[np.int64]]]:
+    """Give the chosen cells of each patient of each stratum that has any."""
+    return [_by_patient(chosen & (strata == stratum), patients) for stratum in np.unique(strata[chosen])]
 
 
 def _by_patient(chosen: NDArray[np.bool_], patients: NDArray[np.int64]) -> list[NDArray[np.int64]]:

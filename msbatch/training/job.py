@@ -7,6 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from msbatch.config import CLASS
+from msbatch.covariates import strata
 from msbatch.layout import TaskDir
 from msbatch.plan import Fold, Plan, Task
 from msbatch.state import Attempt
@@ -26,12 +31,17 @@ class Job:
     @property
     def fold(self) -> Fold:
         """The fold of this task."""
-        return self.plan.folds[self.task.fold]
+        return self.plan.fold_of(self.task)
+
+    @property
+    def seed(self) -> int:
+        """Of initial weights, sampling, augmentation and random layers."""
+        return self.plan.seed + self.task.repeat
 
     @property
     def identity(self) -> dict[str, Any]:
         """What this task's checkpoints and predictions belong to."""
-        return {"signature": self.plan.signature, "backbone": self.task.backbone, "fold": self.task.fold}
+        return self.plan.identity(self.task)
 
     @property
     def store(self) -> Path:
@@ -39,6 +49,17 @@ class Job:
         return Path(self.plan.store.path)
 
     def cells(self, patients: Sequence[str]) -> Cells:
-        """Read the cells of some patients."""
+        """Read the cells of patients to learn from, under the labels that this task is to learn."""
         with Store(self.store) as store:
-            return load_cells(store, patients)
+            return load_cells(store, patients, self.plan.relabelling_of(self.task))
+
+    def held_out(self) -> Cells:
+        """Read the cells of the held-out patient, under their true labels."""
+        with Store(self.store) as store:
+            return load_cells(store, [self.fold.held_out])
+
+    def strata(self, patients: Sequence[str]) -> NDArray[np.int64]:
+        """Give the stratum of each patient, shape (len(patients),), by the columns that sampling is balanced over."""
+        columns = [name for name in self.plan.settings.get("balance", ()) if name != CLASS]
+        with Store(self.store) as store:
+            return np.array(strata([store.attributes(patient) for patient in patients], columns), np.int64)

@@ -43,9 +43,9 @@ def run_task(run: RunDir, index: int) -> None:
     if index not in range(len(plan.tasks)):
         raise MsbatchError(f"{run.root} has no task {index}: its tasks are 0 to {len(plan.tasks) - 1}.")
     task = plan.tasks[index]
-    folder = run.task(task.backbone, task.fold)
+    folder = run.task(task.arm, task.fold)
     if folder.manifest.is_file() and folder.predictions.is_file():
-        log.info("%s fold %d has its predictions already.", task.backbone, task.fold)
+        log.info("%s fold %d has its predictions already.", task.arm, task.fold)
         return
     node = this_node(plan.compute)
     try:

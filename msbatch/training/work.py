@@ -33,7 +33,7 @@ def work(world: World, job: Job) -> None:
     world.beat()
     settings, training = job.plan.settings, job.plan.settings["training"]
     precision = Precision(training["precision"], world.device)
-    trainer = Trainer(_model(job, world, precision), settings, job.plan.seed, world, precision)
+    trainer = Trainer(_model(job, world, precision), settings, job.seed, world, precision)
     saved = load_checkpoint(job.folder.checkpoints, job.identity)
     if saved is not None:
         trainer.restore(saved)
@@ -43,7 +43,7 @@ def work(world: World, job: Job) -> None:
 
 
 def _model(job: Job, world: World, precision: Precision) -> Classifier:
-    torch.manual_seed(job.plan.seed)
+    torch.manual_seed(job.seed)
     with Store(job.store) as store:
         store_px = store.size
     model = build_model(job.task.backbone, store_px, job.plan.settings, Path(job.plan.weights_dir))
@@ -78,8 +78,9 @@ def _train(job: Job, trainer: Trainer) -> None:
 
 
 def _batches(job: Job, trainer: Trainer, training: Cells) -> Batches:
-    seed = (job.plan.seed, job.task.fold)
-    order = BalancedOrder(training.labels, training.patients, (*seed, 0))
+    seed = (job.seed, job.task.fold)
+    strata = job.strata(job.fold.training)[training.patients]
+    order = BalancedOrder(training.labels, training.patients, (*seed, 0), strata)
     dataset = TrainingCells(training, order, Augmenter(job.plan.settings["augment"], (*seed, 1)))
     steps, world = range(trainer.step, trainer.steps), trainer.world
     return training_batches(
@@ -109,7 +110,7 @@ def _stop_if_asked(trainer: Trainer, recorder: Recorder) -> None:
 
 def _predict(job: Job, trainer: Trainer, tta: bool) -> None:
     model = trainer.load_best()
-    cells = job.cells([job.fold.held_out])
+    cells = job.held_out()
     logits = predict(model, cells, trainer.world, trainer.precision, tta)
     if trainer.world.rank == 0:
         write_outcome(job, model, Predictions(job.fold.held_out, cells.labels, logits))

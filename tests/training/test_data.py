@@ -47,6 +47,63 @@ def test_every_cell_comes_once_before_any_comes_twice(sizes: list[tuple[int, int
     assert set(seen) == set(range(len(labels)))
 
 
+STRATA = st.lists(st.integers(0, 2), min_size=6, max_size=6)
+
+
+@given(COHORTS, STRATA, st.integers(0, 2**31))
+def test_strata_that_a_class_has_take_turns_within_it(sizes: list[tuple[int, int]], own: list[int], seed: int) -> None:
+    labels, patients = cells_of(sizes)
+    strata = np.array(own)[patients]
+    order = BalancedOrder(labels, patients, (seed,), strata)
+    seen = [order[position] for position in range(2 * 6 * 30)]  # 6 can be shared by 1, 2 or 3 strata
+    for label in (0, 1):
+        turns = Counter(strata[[i for i in seen if labels[i] == label]].tolist())
+        assert sum(turns.values()) == len(seen) // 2
+        assert set(turns) == set(strata[labels == label].tolist())
+        assert len(set(turns.values())) == 1
+        for stratum in turns:
+            shares = Counter(patients[[i for i in seen if (labels[i], strata[i]) == (label, stratum)]].tolist())
+            assert max(shares.values()) - min(shares.values()) <= 1
+    assert set(seen) <= set(range(len(labels)))
+
+
+@given(COHORTS, st.integers(0, 2**31))
+def test_one_stratum_is_none(sizes: list[tuple[int, int]], seed: int) -> None:
+    labels, patients = cells_of(sizes)
+    plain, one = (
+        BalancedOrder(labels, patients, (seed,)),
+        BalancedOrder(labels, patients, (seed,), np.full(len(labels), 5)),
+    )
+    assert [plain[position] for position in range(60)] == [one[position] for position in range(60)]
+
+
+def test_the_order_of_earlier_runs_stays_what_it_was() -> None:
+    labels, patients = cells_of([(3, 0), (5, 2), (0, 4)])
+    order = BalancedOrder(labels, patients, (1, 2))
+    assert [order[position] for position in range(20)] == [
+        2,
+        8,
+        7,
+        11,
+        1,
+        13,
+        4,
+        9,
+        0,
+        10,
+        3,
+        8,
+        0,
+        9,
+        6,
+        12,
+        5,
+        8,
+        1,
+        13,
+    ]
+
+
 def test_a_position_does_not_depend_on_what_was_asked_before() -> None:
     labels, patients = cells_of([(3, 0), (5, 2), (0, 4)])
     forwards = BalancedOrder(labels, patients, (1, 2))
