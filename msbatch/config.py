@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 SHORT_NAMES = {
     "swin": "swin_tiny_patch4_window7_224",
@@ -13,6 +13,8 @@ SHORT_NAMES = {
     "vit": "vit_small_patch16_224",
     "efficientnet": "efficientnet_b0",
 }
+
+CLASS = "class"  # as a stratum: the label, whatever its column is called
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -45,6 +47,35 @@ class PlanSettings(Section):
     val_patients: int | None = Field(
         None, ge=0, description="inner validation patients per fold; left out: 2, or 4 from 16 patients on"
     )
+    balance: tuple[str, ...] = Field(
+        (CLASS,), description="training cells are sampled evenly over classes, and within them over these columns"
+    )
+    rebalance: bool = Field(
+        False, description="for a patient who is held out, drop one of the other class from training, by lot"
+    )
+    train_on: str | None = Field(
+        None, description="COLUMN=VALUE: only these patients train and validate; everyone is held out all the same"
+    )
+    seeds: int = Field(1, ge=1, le=100, description="trainings of every fold, with seed, seed + 1, ...")
+    permute_labels: int = Field(
+        0, ge=0, le=1000, description="times that everything is trained once more under permuted labels"
+    )
+
+    @field_validator("balance")
+    @classmethod
+    def _class_first(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((CLASS, *names)))
+
+    @field_validator("train_on")
+    @classmethod
+    def _column_and_value(cls, text: str | None) -> str | None:
+        if text is not None and not all(part.strip() for part in text.partition("=")):
+            raise ValueError(f"{text} is not COLUMN=VALUE, such as sex=F")
+        return text
+
+    def scientific(self) -> dict[str, Any]:
+        """Give what of the design can change a result, as JSON values, where it is not as by default."""
+        return self.model_dump(mode="json", include={"balance", "rebalance", "train_on"}, exclude_defaults=True)
 
 
 class TrainingSettings(Section):
@@ -171,7 +202,7 @@ class Settings(Section):
     def scientific(self) -> dict[str, Any]:
         """Give the settings that can change a result, as JSON values: part of a run's identity."""
         sections = self.model_dump(mode="json", include={"training", "augment"})
-        return {**sections, "pretrained": self.weights.pretrained}
+        return {**sections, "pretrained": self.weights.pretrained, **self.plan.scientific()}
 
 
 def full_name(backbone: str) -> str:

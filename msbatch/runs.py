@@ -21,8 +21,8 @@ LOCK_WAIT_S = 60
 def create_or_reuse(plan: Plan, settings: Settings, new: bool = False) -> RunDir:
     """Save a plan in the newest run of the same signature, or in a new one.
 
-    A run that exists keeps its folds and the index of its tasks; it gains the backbones it lacks and
-    takes over what is no part of its identity: resources, and where store and weights are.
+    A run that exists keeps its folds and the index of its tasks; it gains the backbones, seeds and permuted
+    labels that it lacks, and takes over what is no part of its identity: resources, and where store and weights are.
 
     Parameters
     ----------
@@ -67,11 +67,13 @@ def _signature(run: RunDir) -> str:
 
 def _extended(old: Plan, drawn: Plan) -> Plan:
     resources = {"compute": drawn.compute, "weights_dir": drawn.weights_dir, "store": drawn.store}
-    return old.with_backbones(drawn.backbones).model_copy(update=resources)
+    extended = old.with_backbones(drawn.backbones).with_seeds(drawn.seeds).with_relabellings(drawn.relabellings)
+    return extended.model_copy(update=resources)
 
 
 def _plan_settings(settings: PlanSettings, plan: Plan) -> PlanSettings:
-    return settings.model_copy(update={"backbones": tuple(plan.backbones)})
+    of_the_run = {"seeds": plan.seeds, "permute_labels": len(plan.relabellings)}
+    return settings.model_copy(update={"backbones": tuple(plan.backbones), **of_the_run})
 
 
 def _free_folder(runs: Path, signature: str) -> Path:

@@ -8,9 +8,13 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
-from msbatch.cohort.folds import PatientFacts, draw_folds
+from msbatch.cohort.facts import PatientFacts
+from msbatch.cohort.features import FEATURES
+from msbatch.cohort.folds import draw_folds
 from msbatch.config import ComputeSettings
+from msbatch.files import sha256
 from msbatch.layout import RunDir
 from msbatch.plan import Plan, StoreRecord, load_plan, save_plan
 from msbatch.predictions import Predictions, write_predictions
@@ -20,6 +24,7 @@ CLASSES = ("control", "MS")
 
 Cells = Sequence[int]  # the label of each cell
 Logits = Mapping[str, Mapping[str, Sequence[float]]]  # backbone to patient to one logit per cell
+Looks = tuple[NDArray[np.uint8], NDArray[np.float32]]  # images, shape (n, S, S, 3), and features, shape (n, 17)
 
 
 def make_plan(labels: Mapping[str, Cells], backbones: Sequence[str] = ("resnet50",)) -> Plan:
@@ -39,9 +44,12 @@ def make_plan(labels: Mapping[str, Cells], backbones: Sequence[str] = ("resnet50
     return plan.with_backbones(backbones)
 
 
-def make_run(root: Path, labels: Mapping[str, Cells], logits: Logits) -> RunDir:
+def make_run(root: Path, labels: Mapping[str, Cells], logits: Logits, store: Path | None = None) -> RunDir:
     """Make a run with a plan and the given predictions; patients left out of `logits` stay without."""
     run, plan = RunDir(root), make_plan(labels, list(logits))
+    if store is not None:
+        record = StoreRecord(path=str(store), sha256=sha256(store), format=VERSION)
+        plan = plan.model_copy(update={"store": record})
     save_plan(run.plan, plan)
     predict_all(run, plan, labels, logits)
     return run
@@ -64,17 +72,24 @@ def predict_all(run: RunDir, plan: Plan, labels: Mapping[str, Cells], logits: Lo
 
 
 def make_store(
-    path: Path, labels: Mapping[str, Cells], attributes: Mapping[str, Mapping[str, str]] | None = None
+    path: Path,
+    labels: Mapping[str, Cells],
+    attributes: Mapping[str, Mapping[str, str]] | None = None,
+    looks: Mapping[str, Looks] | None = None,
 ) -> Path:
-    """Write a store of black cells with these labels."""
+    """Write a store of cells with these labels; black and without features where it is not said how they look."""
     with h5py.File(path, "w") as file:
         file.attrs.update(format=FORMAT, version=VERSION, size=4, settings="{}", features="[]")
         file.attrs["classes"] = json.dumps(CLASSES)
+        if looks:
+            file.attrs.update(size=next(iter(looks.values()))[0].shape[1], features=json.dumps(FEATURES))
         for patient, own in labels.items():
             group = file.create_group(f"{PATIENTS}/{patient}")
             group.attrs["attributes"] = json.dumps((attributes or {}).get(patient, {}))
+            known = dict(zip(("images", "features"), looks[patient], strict=True)) if looks else {}
             for name in DATASETS:
-                group[name] = np.zeros((len(own), 4, 4, 3) if name == "images" else len(own), np.uint8)
+                blank = np.zeros((len(own), 4, 4, 3) if name == "images" else len(own), np.uint8)
+                group[name] = known.get(name, blank)
             group["labels"][:] = own
     return path
 

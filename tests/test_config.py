@@ -55,6 +55,8 @@ def test_an_unknown_key_is_refused_with_the_nearest_valid_one(file: Path, text: 
         ("[training]\nprecision = 'fp8'\n", "training.precision"),
         ("[compute]\ndevice = 'tpu'\n", "compute.device"),
         ("plan = 3\n", "plan"),
+        ("[plan]\ntrain_on = 'women'\n", "plan.train_on"),
+        ("[plan]\nseeds = 0\n", "plan.seeds"),
     ],
 )
 def test_a_value_that_does_not_fit_is_refused_by_its_key(file: Path, text: str, key: str) -> None:
@@ -69,7 +71,9 @@ def test_text_that_is_no_toml_is_refused_with_its_line(file: Path) -> None:
         load_settings(file)
 
 
-@pytest.mark.parametrize("values", [{}, {"plan": {"val_patients": 2, "backbones": ["a", "b"]}, "training": {"lr": 1}}])
+@pytest.mark.parametrize(
+    "values", [{}, {"plan": {"val_patients": 2, "backbones": ["a", "b"], "train_on": "sex=F"}, "training": {"lr": 1}}]
+)
 def test_written_settings_are_read_back_and_keep_their_identity(values: dict[str, dict[str, object]]) -> None:
     settings = parse_settings(values, "test")
     again = parse_settings(tomllib.loads(to_toml(settings)), "test")
@@ -97,6 +101,21 @@ def test_resources_and_places_are_no_part_of_the_identity() -> None:
     assert other.scientific() == Settings().scientific()
     assert parse_settings({"augment": {"blur": 0.5}}, "test").scientific() != Settings().scientific()
     assert parse_settings({"weights": {"pretrained": False}}, "test").scientific() != Settings().scientific()
+
+
+def test_classes_are_always_in_balance() -> None:
+    def balance(*names: str) -> tuple[str, ...]:
+        return parse_settings({"plan": {"balance": names}}, "test").plan.balance
+
+    assert balance() == balance("class") == Settings().plan.balance == ("class",)
+    assert balance("sex") == balance("class", "sex") == balance("sex", "class") == ("class", "sex")
+
+
+def test_only_a_design_that_is_asked_for_is_part_of_the_identity() -> None:
+    same = parse_settings({"plan": {"balance": ["class"], "seeds": 4, "permute_labels": 9}}, "test")
+    assert same.scientific() == Settings().scientific()
+    other = parse_settings({"plan": {"rebalance": True, "train_on": "sex=F"}}, "test").scientific()
+    assert other == {**Settings().scientific(), "rebalance": True, "train_on": "sex=F"}
 
 
 def test_short_names_stand_for_timm_names_and_others_for_themselves() -> None:

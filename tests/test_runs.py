@@ -63,6 +63,22 @@ def test_a_new_backbone_extends_the_run(plan_with: Planner) -> None:
     assert load_settings(again.settings).plan.backbones == tuple(after.backbones)
 
 
+def test_more_seeds_and_permuted_labels_extend_the_run(plan_with: Planner) -> None:
+    first = plan_with()
+    before = load_plan(first.plan)
+    again = plan_with({"plan": {"seeds": 2, "permute_labels": 1}})
+    after = load_plan(again.plan)
+    assert again.root == first.root
+    assert after.tasks[: len(before.tasks)] == before.tasks
+    assert after.arms == ["resnet50", "resnet50.seed-1", "resnet50.labels-01"]
+    told = load_settings(again.settings).plan
+    assert (told.seeds, told.permute_labels) == (2, 1)
+    more = load_plan(plan_with({"plan": {"permute_labels": 3}}).plan)
+    assert more.relabellings[:1] == after.relabellings
+    assert more.arms == [*after.arms, "resnet50.labels-02", "resnet50.labels-03"]
+    assert load_plan(plan_with().plan) == more
+
+
 def test_resources_are_taken_over_and_make_no_new_run(plan_with: Planner) -> None:
     first = plan_with()
     again = plan_with({"compute": {"threads": 4, "workers": 2}, "weights": {"dir": "elsewhere"}})
@@ -73,7 +89,14 @@ def test_resources_are_taken_over_and_make_no_new_run(plan_with: Planner) -> Non
 
 @pytest.mark.parametrize(
     "values",
-    [{"training": {"steps": 7}}, {"plan": {"seed": 1}}, {"plan": {"val_patients": 0}}, {"augment": {"blur": 0}}],
+    [
+        {"training": {"steps": 7}},
+        {"plan": {"seed": 1}},
+        {"plan": {"val_patients": 0}},
+        {"plan": {"balance": ["class", "sex"]}},
+        {"plan": {"rebalance": True}},
+        {"augment": {"blur": 0}},
+    ],
 )
 def test_what_can_change_a_result_makes_another_run(plan_with: Planner, values: Values) -> None:
     assert plan_with().root != plan_with(values).root

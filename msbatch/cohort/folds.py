@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from msbatch.cohort.design import Design, read_design
+from msbatch.cohort.facts import Facts, count_classes, read_facts
+from msbatch.cohort.relabel import relabel_cells, relabel_patients
 from msbatch.config import Settings, full_name
 from msbatch.errors import MsbatchError
 from msbatch.files import sha256, sha256_json
@@ -16,22 +18,6 @@ from msbatch.store import VERSION, Store
 
 MIN_PATIENTS = 4
 LARGE_COHORT = 16
-
-
-@dataclass(frozen=True)
-class PatientFacts:
-    """What the folds depend on.
-
-    Attributes
-    ----------
-    cells : mapping of str to int
-        Cells of each class, the negative class first; every patient names both classes.
-    sex : str
-        '' where it is not known.
-    """
-
-    cells: Mapping[str, int]
-    sex: str = ""
 
 
 class _Kind(NamedTuple):
@@ -62,31 +48,42 @@ def draw_plan(store: Path, settings: Settings) -> Plan:
     store : Path
         A packed cohort.
     settings : Settings
-        Seed, validation patients, backbones, and what the plan records for its tasks.
+        Seed, validation patients, backbones, design, and what the plan records for its tasks.
 
     Raises
     ------
     MsbatchError
         If the store cannot be read, or the cohort cannot be planned; the message says what is missing.
     """
+    asked = settings.plan
     with Store(store) as opened:
-        cohort = {patient: _facts(opened, patient) for patient in opened.patients}
+        cohort, design = read_facts(opened), read_design(opened, asked)
         classes, level = opened.classes, opened.level
+        labels = {patient: opened.labels(patient) for patient in cohort}
+
+    def draw(facts: Facts) -> tuple[Fold, ...]:
+        return draw_folds(facts, asked.seed, asked.val_patients, design)
+
     plan = Plan(
         store=StoreRecord(path=str(store.absolute()), sha256=sha256(store), format=VERSION),
         classes=classes,
         level=level,
-        seed=settings.plan.seed,
+        seed=asked.seed,
         settings=settings.scientific(),
         weights_dir=str(settings.weights.dir.absolute()),
         compute=settings.compute,
-        folds=draw_folds(cohort, settings.plan.seed, settings.plan.val_patients),
+        folds=draw(cohort),
         tasks=(),
     )
-    return plan.with_backbones([full_name(backbone) for backbone in settings.plan.backbones])
+    plan = plan.with_backbones([full_name(backbone) for backbone in asked.backbones]).with_seeds(asked.seeds)
+    if level == "cell":
+        return plan.with_relabellings(relabel_cells(labels, asked.permute_labels, asked.seed))
+    return plan.with_relabellings(relabel_patients(cohort, asked.permute_labels, asked.seed, draw))
 
 
-def draw_folds(cohort: Mapping[str, PatientFacts], seed: int, val_patients: int | None = None) -> tuple[Fold, ...]:
+def draw_folds(
+    cohort: Facts, seed: int, val_patients: int | None = None, design: Design | None = None
+) -> tuple[Fold, ...]:
     """Hold out every patient once, and draw who validates meanwhile.
 
     Training keeps both classes. Then validation gets both classes; then both sexes, as long as training keeps
@@ -101,7 +98,9 @@ def draw_folds(cohort: Mapping[str, PatientFacts], seed: int, val_patients: int 
         Decides the lots, together with the identifiers.
     val_patients : int, optional
         Inner validation patients per fold, fewer where training would lose a class; by default 2, or 4
-        from 16 patients on.
+        where 16 patients or more may train.
+    design : Design, optional
+        Who may train and validate; by default everyone who is not held out.
 
     Returns
     -------
@@ -111,22 +110,25 @@ def draw_folds(cohort: Mapping[str, PatientFacts], seed: int, val_patients: int 
     Raises
     ------
     MsbatchError
-        For fewer than 4 patients, one class only, or a class of one patient.
+        For fewer than 4 patients, one class only, or a class of one patient; also for a design that leaves
+        a fold without a class.
     """
     _check(cohort)
-    number = (2 if len(cohort) < LARGE_COHORT else 4) if val_patients is None else val_patients
-    kinds = {patient: _kind(facts) for patient, facts in sorted(cohort.items())}
+    design = design or Design()
+    number = (2 if len(design.able(cohort)) < LARGE_COHORT else 4) if val_patients is None else val_patients
+    kinds = {patient: _Kind(facts.classes, facts.sex) for patient, facts in sorted(cohort.items())}
     duty: Counter[str] = Counter()
     folds: list[Fold] = []
     for held_out in kinds:
-        rest = {patient: kind for patient, kind in kinds.items() if patient != held_out}
+        pool, dropped = design.pool(cohort, held_out, seed)
+        rest = {patient: kind for patient, kind in kinds.items() if patient in pool}
         turns = {
             patient: _Turn(2 * duty[patient] > len(folds) + 1, duty[patient], sha256_json([seed, held_out, patient]))
             for patient in rest
         }
         validation = _Draw(rest, number).fill(turns)
         duty.update(validation)
-        folds.append(_fold(len(folds), cohort, held_out, validation))
+        folds.append(_fold(len(folds), cohort, held_out, validation, pool, dropped))
     return tuple(folds)
 
 
@@ -183,24 +185,13 @@ def _spared(kind: _Kind, kept: Counter[tuple[str, str]]) -> bool:
     return all(kept["class", name] > 1 for name in kind.classes)
 
 
-def _kind(facts: PatientFacts) -> _Kind:
-    return _Kind(frozenset(name for name, cells in facts.cells.items() if cells), facts.sex)
-
-
-def _facts(store: Store, patient: str) -> PatientFacts:
-    labels = store.labels(patient)
-    cells = {name: int((labels == label).sum()) for label, name in enumerate(store.classes)}
-    attributes = {name.casefold(): value for name, value in store.attributes(patient).items()}
-    return PatientFacts(cells, attributes.get("sex", "").strip().casefold())
-
-
-def _check(cohort: Mapping[str, PatientFacts]) -> None:
+def _check(cohort: Facts) -> None:
     if len(cohort) < MIN_PATIENTS:
         raise MsbatchError(
             f"The cohort has too few patients: {len(cohort)}, where leaving one out needs {MIN_PATIENTS}.",
             "Add patients to the table and pack again.",
         )
-    for name, count in _count(cohort, cohort).items():
+    for name, count in count_classes(cohort, cohort).items():
         if count["patients"] == 0:
             raise MsbatchError(
                 f"No patient has a cell of class {name}: there is only one class.",
@@ -213,12 +204,12 @@ def _check(cohort: Mapping[str, PatientFacts]) -> None:
             )
 
 
-def _fold(number: int, cohort: Mapping[str, PatientFacts], held_out: str, validation: list[str]) -> Fold:
-    training = sorted(set(cohort) - {held_out, *validation})
+def _fold(number: int, cohort: Facts, held_out: str, validation: list[str], pool: set[str], dropped: set[str]) -> Fold:
+    training = sorted(pool - set(validation))
     counts = {
-        "held_out": _count(cohort, [held_out]),
-        "validation": _count(cohort, validation),
-        "training": _count(cohort, training),
+        "held_out": count_classes(cohort, [held_out]),
+        "validation": count_classes(cohort, validation),
+        "training": count_classes(cohort, training),
     }
     return Fold(
         number=number,
@@ -227,10 +218,5 @@ def _fold(number: int, cohort: Mapping[str, PatientFacts], held_out: str, valida
         training=tuple(training),
         early_stopping=all(count["patients"] for count in counts["validation"].values()),
         counts=counts,
+        dropped=tuple(sorted(dropped)),
     )
-
-
-def _count(cohort: Mapping[str, PatientFacts], patients: Iterable[str]) -> dict[str, dict[str, int]]:
-    classes = next(iter(cohort.values())).cells
-    found = {name: [cohort[patient].cells[name] for patient in patients] for name in classes}
-    return {name: {"patients": sum(n > 0 for n in cells), "cells": sum(cells)} for name, cells in found.items()}

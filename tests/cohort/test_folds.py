@@ -11,7 +11,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from runs import make_store
 
-from msbatch.cohort.folds import PatientFacts, draw_folds, draw_plan
+from msbatch.cohort.facts import PatientFacts
+from msbatch.cohort.folds import draw_folds, draw_plan
 from msbatch.config import Settings
 from msbatch.errors import MsbatchError
 from msbatch.files import sha256

@@ -25,7 +25,7 @@ started: list[Process] = []
 
 def folder(run: RunDir, index: int = 0) -> TaskDir:
     task = load_plan(run.plan).tasks[index]
-    return run.task(task.backbone, task.fold)
+    return run.task(task.arm, task.fold)
 
 
 def start(run: RunDir, **variables: object) -> Process:
