@@ -14,7 +14,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-Array = NDArray[np.float32]
+Array = NDArray[np.float64]
 
 NETWORK = "small fixed network"
 SIDE_PX = 64  # larger images are averaged down to at least this
@@ -22,10 +22,11 @@ SIDE_PX = 64  # larger images are averaged down to at least this
 _BLOCK = 64  # images at once
 
 
-def embed(images: NDArray[np.uint8]) -> NDArray[np.float64]:
+def embed(images: NDArray[np.uint8]) -> Array:
     """Give means and spreads over the image of all channels of both layers.
 
-    They are scaled by constants that were fixed on cells of no cohort, as batch normalisation does once trained.
+    They are scaled by constants that were fixed on cells of no cohort, as batch normalisation does once trained. All
+    in double precision: in single precision a cell's numbers depend on those beside it from the fifth digit on.
 
     Parameters
     ----------
@@ -40,12 +41,12 @@ def embed(images: NDArray[np.uint8]) -> NDArray[np.float64]:
     return np.asarray((np.concatenate(parts) - mean) / spread)
 
 
-def _raw(images: NDArray[np.uint8]) -> NDArray[np.float64]:
+def _raw(images: NDArray[np.uint8]) -> Array:
     first, second = _filters()
-    one = _layer((_average_down(images) - np.float32(200)) / np.float32(50), first)
+    one = _layer((_average_down(images) - 200) / 50, first)
     two = _layer(one, second)
     pooled = [part for layer in (one, two) for part in (layer.mean(axis=(1, 2)), layer.std(axis=(1, 2)))]
-    return np.concatenate(pooled, axis=1).astype(np.float64)
+    return np.concatenate(pooled, axis=1)
 
 
 def _average_down(images: NDArray[np.uint8]) -> Array:
@@ -53,10 +54,10 @@ def _average_down(images: NDArray[np.uint8]) -> Array:
     side = images.shape[1]
     step = max(1, side // SIDE_PX)
     kept = side // step * step
-    total = np.zeros((len(images), kept // step, kept // step, 3), np.float32)
+    total = np.zeros((len(images), kept // step, kept // step, 3))
     for row, column in product(range(step), repeat=2):  # far faster than a mean over axes of blocks
         total += images[:, row:kept:step, column:kept:step]
-    return np.asarray(total / np.float32(step**2))
+    return np.asarray(total / step**2)
 
 
 def _layer(images: Array, filters: Array) -> Array:
@@ -78,11 +79,11 @@ def _filters() -> tuple[Array, Array]:
     brightness -= brightness.mean(axis=(0, 1), keepdims=True)
     first[..., :12] = 2 * brightness / np.linalg.norm(brightness, axis=(0, 1), keepdims=True) / 3
     second = rng.normal(0, 1 / np.sqrt(144), (3, 3, 16, 32))
-    return first.astype(np.float32), second.astype(np.float32)
+    return first, second
 
 
 @cache
-def _constants() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _constants() -> tuple[Array, Array]:
     raw = _raw(_reference_cells(np.random.default_rng(7), count=256))
     return raw.mean(axis=0), raw.std(axis=0) + 1e-6
 
