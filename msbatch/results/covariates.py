@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from typing import Literal
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 
 from msbatch.results.head import Array
 from msbatch.results.metrics import Value
-from msbatch.results.nuisance import components
+from msbatch.results.nuisance import COMPONENTS, components
 from msbatch.results.subgroups import Outcome, fisher, gap
 
 MISSING = {"", "na", "n/a", "nan", "none", "unknown"}
@@ -59,7 +61,7 @@ class Covariate:
         if self.kind == "category":
             return self.values
         middle = float(np.median(list(self.numbers.values())))
-        shown = next((text for text in self.values.values() if _number(text) == middle), f"{middle:g}")
+        shown = min((text for text in self.values.values() if _number(text) == middle), default=self._write(middle))
         return {
             patient: f"up to {shown}" if number <= middle else f"above {shown}"
             for patient, number in self.numbers.items()
@@ -73,20 +75,32 @@ class Covariate:
     def columns(self, groups: NDArray[np.str_]) -> Array:
         """Give at most three columns that stand for it, shape (n, at most 3); each cell has its patient's values.
 
-        Categories of one patient are taken together, and so are missing values.
+        Categories of one patient are taken together, and so are missing values, and all but the most common
+        categories: components of more columns than may be kept would be of one size, and rounding would choose.
+        No column sets one patient apart, since a fit without that patient could not decide its coefficient.
         """
         names, index = np.unique(groups, return_inverse=True)
-        return components(np.column_stack(self._raw(names.tolist()))[index], groups)
+        raw = self._raw(names.tolist(), min(COMPONENTS, (len(names) - 2) // 2))
+        return components(np.column_stack(raw)[index], groups) if raw else np.empty((len(index), 0))
 
-    def _raw(self, patients: Sequence[str]) -> list[Array]:
+    def _raw(self, patients: Sequence[str], kept: int) -> list[Array]:
+        """Give columns of a rank of at most `kept`; of categories those that are set apart from all others."""
         if self.kind == "number":
             known = self.numbers
-            middle = float(np.mean(list(known.values())))
+            middle = float(np.mean(sorted(known.values())))
             absent = np.array([patient not in known for patient in patients], np.float64)
-            return [np.array([known.get(patient, middle) for patient in patients]), absent]
-        found = [self.values.get(patient, "") for patient in patients]
-        common = [level if found.count(level) > 1 else "" for level in found]
-        return [np.array([own == level for own in common], np.float64) for level in sorted({*common})]
+            both = [np.array([known.get(patient, middle) for patient in patients]), absent]
+            return both[: kept if absent.sum() > 1 else 1]
+        found = Counter(self.values.values())
+        common = sorted((level for level in found if found[level] > 1), key=lambda level: (-found[level], level))[:kept]
+        if len(patients) - sum(found[level] for level in common) == 1:
+            common = common[:-1]
+        return [np.array([self.values.get(patient) == level for patient in patients], np.float64) for level in common]
+
+    def _write(self, number: float) -> str:
+        if all(_plain_number(text) is None for text in self.values.values()):
+            return date.fromordinal(int(number)).isoformat()
+        return f"{number:.10g}"
 
 
 def read_covariates(attributes: Mapping[str, Mapping[str, str]]) -> list[Covariate]:
@@ -163,14 +177,18 @@ def _kind(values: Sequence[str]) -> Kind:
 
 
 def _number(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        try:
+    number = _plain_number(text)
+    if number is None:
+        with suppress(ValueError):
             return float(date.fromisoformat(text).toordinal())
-        except ValueError:
-            return None
-    return number if np.isfinite(number) else None
+    return number
+
+
+def _plain_number(text: str) -> float | None:
+    with suppress(ValueError):
+        number = float(text)
+        return number if np.isfinite(number) and "_" not in text else None
+    return None
 
 
 def _none(reason: str) -> Outcome:
