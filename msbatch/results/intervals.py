@@ -179,7 +179,7 @@ def _strata(table: Array, by_class: bool) -> list[Array]:
     ordered = table[np.lexsort(table.T)]
     positive = _cases(ordered, 1) > 0
     if not by_class:
-        return [ordered]
+        return [ordered] if len(ordered) else []
     if (positive & (_cases(ordered, 0) > 0)).any():
         raise ValueError("a patient has both classes, so patients cannot be resampled within class")
     return [own for own in (ordered[~positive], ordered[positive]) if len(own)]
