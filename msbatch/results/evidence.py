@@ -64,7 +64,9 @@ def run_tests(subjects: Subjects, *, permutations: int = PERMUTATIONS, seed: int
     """
     run = _Run(subjects, permutations, seed)
     known = [own for own in table.read_covariates(subjects.attributes) if own.testable] if subjects.by_patient else []
-    rows = {**run.row_columns(), **{own.name: own.columns(subjects.cells.groups) for own in known}}
+    rows = run.row_columns()
+    for own in known:  # a column may be called size, and must not stand in for what was measured
+        rows[f"covariate {own.name}" if own.name in rows else own.name] = own.columns(subjects.cells.groups)
     labels = subjects.labels
     return Tests(
         association={name: run.associate(own) for name, own in subjects.embeddings.items()},

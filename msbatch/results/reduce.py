@@ -106,5 +106,6 @@ def _study(plan: Plan, subjects: Subjects | None, patients: list[Row]) -> Cohort
 
 def _write(run: RunDir, reduction: Reduction) -> None:
     for name, (header, rows) in tables(reduction).items():
-        write_csv(run.results / f"{name}.csv", header, [[safe(row[key]) for key in header] for row in rows])
+        cells = [[safe(row[key]) for key in header] for row in rows]
+        write_csv(run.results / f"{name}.csv", [safe(key) for key in header], cells)
     write_json(run.results / "verdict.json", verdict_json(reduction))

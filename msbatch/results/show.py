@@ -141,9 +141,14 @@ def _summary(rows: Sequence[Row], notes: _Notes) -> Table:
     marks = ["" if row["status"] == "complete" else "\nPARTIAL" for row in rows]
     alarms = [_ALARM if mark else "" for mark in marks]
     table.add_row("folds", *map(Text, map(str.__add__, folds, marks), alarms))
-    for key in (key for key in rows[0] if key not in _NOT_SHOWN and not key.endswith(("_low", "_high"))):
+    for key in (key for key in rows[0] if key not in _NOT_SHOWN and not _is_end(key, rows[0])):
         table.add_row(_measure(key), *(Text(notes.show(row[key]) + _interval(row, key)) for row in rows))
     return table
+
+
+def _is_end(key: str, row: Row) -> bool:
+    """Whether it is an end of another measure's interval; a class may be called low."""
+    return key.endswith(("_low", "_high")) and key.rpartition("_")[0] in row
 
 
 def _interval(row: Row, key: str) -> str:

@@ -99,7 +99,9 @@ def _odd_rows(reduction: Reduction) -> Iterator[Row]:
             own: Row = {"backbone": name, "fold": fold.fold, "patient": fold.patient}
             said = {"recall": fold.recall, "others": fold.others, "bound": fold.bound, "chance": fold.chance}
             own |= {key: rounded(value) for key, value in said.items()} | {"odd": "yes" if fold.odd else "no"}
-            yield own | {each.name: each.values.get(fold.patient, "") for each in covariates}
+            for each in covariates:
+                own[f"covariate {each.name}" if each.name in own else each.name] = each.values.get(fold.patient, "")
+            yield own
 
 
 def _influence_rows(reduction: Reduction) -> Iterator[Row]:
