@@ -15,13 +15,12 @@ from msbatch.cohort.folds import draw_plan
 from msbatch.cohort.pack import PackOptions, pack
 from msbatch.config import Settings
 from msbatch.predictions import Predictions
+from msbatch.results.evidence import evidence, run_tests
 from msbatch.results.folds import FoldResult, summarise
 from msbatch.results.head import Array, Head, fit_head
-from msbatch.results.metrics import Value
-from msbatch.results.network import NETWORK, embed
-from msbatch.results.nuisance import components, fitted_on, read_cells
-from msbatch.results.permutation import association, beyond_nuisance
-from msbatch.results.subgroups import Subgroups, subgroups
+from msbatch.results.network import NETWORK
+from msbatch.results.nuisance import fitted_on
+from msbatch.results.subjects import read_subjects
 from msbatch.results.verdict import Evidence, Verdict, judge
 from msbatch.store import Store
 
@@ -72,46 +71,19 @@ def examine(path: Path, seed: int) -> Study:
     """Take a store to its verdict."""
     plan = draw_plan(path, Settings())
     with Store(path) as store:
-        cells = read_cells(store)
-        features = embed(np.concatenate([store.images(patient) for patient in store.patients]))
-        sexes = {patient: store.attributes(patient)["sex"] for patient in store.patients}
-        classes = store.classes
-    head = fit_head(features, cells.groups)
+        subjects = read_subjects(store)
+    labels, embedding = subjects.cells.labels, subjects.embeddings[NETWORK]
+    head = fit_head(embedding.values, subjects.cells.groups[embedding.rows])
     # The head leaves one patient out and fits on all others: it must be what the plan's folds say.
     folds = fitted_on(plan)
     if {patient: {*others, patient} for patient, others in folds.items()} != {
         p: {*head.patients} for p in head.patients
     }:
         raise AssertionError("the plan does not hold every patient out once")
-    truth = head.patient_means(cells.labels)
-    results = _results(head, cells.labels)
-    by_sex = subgroups(results, "sex", sexes, permutations=99, seed=seed)
-    columns = {row: components(own, cells.groups) for row, own in cells.columns.items()}
-    columns["sex"] = np.array([[sexes[patient] == "F"] for patient in cells.groups], np.float64)
-    evidence = Evidence(
-        patients=len(truth),
-        per_class={name: int((truth == label).sum()) for label, name in enumerate(classes)},
-        association={NETWORK: association(head, cells.labels, permutations=PERMUTATIONS, seed=seed).p},
-        beyond=_beyond(features, cells.groups, cells.labels, columns, seed),
-        covariates={"sex": by_sex.association.p},
-        separating=_separating(by_sex),
-    )
-    scores = head.patient_scores(cells.labels)
-    return Study(evidence, judge(evidence), float(auc(truth, scores)), _null_auc(head, truth, seed), results)
-
-
-def _beyond(
-    features: Array, groups: NDArray[np.str_], labels: NDArray[np.uint8], columns: dict[str, Array], seed: int
-) -> dict[str, dict[str, Value]]:
-    rows = {row: own for row, own in columns.items() if own.shape[1]}
-    return {
-        row: {NETWORK: beyond_nuisance(features, groups, labels, own, permutations=PERMUTATIONS, seed=seed).p}
-        for row, own in rows.items()
-    }
-
-
-def _separating(found: Subgroups) -> tuple[str, ...]:
-    return (found.covariate,) if found.separates else ()
+    found = evidence(subjects, run_tests(subjects, permutations=PERMUTATIONS, seed=seed), {})
+    truth, scores = head.patient_means(labels), head.patient_scores(labels)
+    area, null_area = float(auc(truth, scores)), _null_auc(head, truth, seed)
+    return Study(found, judge(found), area, null_area, _results(head, labels))
 
 
 def _results(head: Head, labels: NDArray[np.uint8]) -> list[FoldResult]:
