@@ -22,6 +22,7 @@ COMMANDS = {
     "logs": "cluster",
     "cancel": "cluster",
     "reduce": "outcome",
+    "report": "outcome",
     "tensorboard": "outcome",
     "weights": "weights",
     "container": "container",
@@ -34,7 +35,7 @@ HELP = """Leave-one-patient-out transfer learning on blood-cell images.
 From a folder of images to a table:
   msbatch pack images/ --table cohort.csv -o cohort.h5
   msbatch submit --backbones swin,resnet50 --local
-  msbatch reduce
+  msbatch report
 
 Settings come from msbatch.toml (write one with: msbatch init), then from MSBATCH_<COMMAND>_<OPTION>
 in the environment, then from flags. Where RUN can be left out, it is the newest run.

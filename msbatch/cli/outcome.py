@@ -1,4 +1,4 @@
-"""Commands that look at what came out: status, reduce, tensorboard."""
+"""Commands that look at what came out: status, reduce, report, tensorboard."""
 
 from __future__ import annotations
 
@@ -80,8 +80,31 @@ def reduce(run: Path | None, allow_partial: bool, as_json: bool) -> None:
 
     found = find_run(run)
     if not show_reduction(found, as_json) and not allow_partial:
-        see, train = f"See why with: msbatch status {found.root}", "Train them with: msbatch submit --local"
-        raise IncompleteError("Folds are missing, so every total is partial.", see if found.on_cluster else train)
+        raise _incomplete(found)
+
+
+@click.command()
+@run_argument
+@click.option("--allow-partial", is_flag=True, help="Exit 0 although folds are missing; the report stays marked.")
+def report(run: Path | None, allow_partial: bool) -> None:
+    """Turn predictions into one page to read, print and pass on.
+
+    It needs no network and no other file, and holds names of patients and pictures of their cells.
+
+    \b
+    Example:
+      msbatch report
+    """
+    from msbatch.layout import find_run
+    from msbatch.results.reduce import reduce as reduce_run
+    from msbatch.results.report.page import write_report
+
+    found = find_run(run)
+    reduction = reduce_run(found)
+    click.echo(write_report(found, reduction))
+    click.echo(reduction.cohort.verdict.sentence if reduction.cohort else f"No verdict: {reduction.no_cohort}")
+    if not reduction.complete and not allow_partial:
+        raise _incomplete(found)
 
 
 @click.command()
@@ -132,3 +155,8 @@ def show_reduction(run: RunDir, as_json: bool = False) -> bool:
         console.print(part)
         console.print()
     return reduction.complete
+
+
+def _incomplete(run: RunDir) -> IncompleteError:
+    see, train = f"See why with: msbatch status {run.root}", "Train them with: msbatch submit --local"
+    return IncompleteError("Folds are missing, so every total is partial.", see if run.on_cluster else train)
