@@ -1,0 +1,192 @@
+"""The page: what each section is given, and one file that holds all of it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from msbatch.files import make_dir, write_csv, write_text
+from msbatch.layout import RunDir
+from msbatch.results.reduction import Reduction
+from msbatch.results.report import panels, paper, thumbnails
+from msbatch.results.report.discrimination import discrimination, reliability
+from msbatch.results.report.flow import class_words, covariate_grid, covariate_tests, flow
+from msbatch.results.report.forest import forest
+from msbatch.results.report.summary import confusions, interval_words, summaries, summary_figure
+from msbatch.results.report.svg import Figure
+from msbatch.results.report.training import training
+from msbatch.results.tables import Table, odd_sentences, safe, tables
+
+SECTIONS = {
+    "answer": "The answer",
+    "cohort": "The cohort",
+    "folds": "Held-out patients",
+    "discrimination": "Discrimination, calibration, comparison",
+    "nuisance": "What else could explain it",
+    "training": "Training curves",
+    "cells": "Cells that went wrong, and right",
+    "paper": "For the paper",
+}
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+def write_report(run: RunDir, reduction: Reduction) -> Path:
+    """Write ``results/report.html``, and the data of its figures beside it; the same run gives the same bytes.
+
+    Parameters
+    ----------
+    run : RunDir
+        The run.
+    reduction : Reduction
+        What it says; its tables are written already.
+    """
+    writer = _FigureWriter(run.results / "figures")
+    target = run.results / "report.html"
+    write_text(target, _render(_content(run, reduction, writer)))
+    writer.remove_others()
+    return target
+
+
+class _FigureWriter:
+    """Writes the data of figures, and removes those of an earlier report."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._written: set[Path] = set()
+
+    def write(self, figures: Iterable[Figure | None]) -> list[Figure]:
+        return [self._write(figure) for figure in figures if figure is not None]
+
+    def remove_others(self) -> None:
+        for path in set(self._folder.glob("*.csv")) - self._written:
+            path.unlink()
+
+    def _write(self, figure: Figure) -> Figure:
+        if figure.source:
+            return figure
+        path = make_dir(self._folder) / f"{figure.name}.csv"
+        write_csv(path, figure.header, [[safe(value) for value in row] for row in figure.rows])
+        self._written.add(path)
+        return replace(figure, source=f"{self._folder.name}/{path.name}")
+
+
+def _content(run: RunDir, reduction: Reduction, writer: _FigureWriter) -> dict[str, Any]:
+    plan, cohort = reduction.plan, reduction.cohort
+    found = tables(reduction)
+    return {
+        "sections": list(SECTIONS.items()),
+        "plan": plan,
+        "level": plan.level,
+        "negative": plan.classes[0],
+        "positive": plan.classes[1],
+        "missing": reduction.missing,
+        "tasks": len(plan.tasks),
+        "verdict": cohort.verdict if cohort else None,
+        "no_cohort": reduction.no_cohort,
+        **_answer(reduction, writer),
+        **_cohort(reduction),
+        **_folds(reduction, found, writer),
+        **_discrimination(reduction, found, writer),
+        **_nuisance(reduction, found, writer),
+        **_training(run, reduction, writer),
+        **_paper(run, reduction),
+    }
+
+
+def _answer(reduction: Reduction, writer: _FigureWriter) -> dict[str, Any]:
+    return {
+        "summaries": summaries(reduction),
+        "intervals": interval_words(reduction),
+        "summary_figures": writer.write(summary_figure(reduction)),
+    }
+
+
+def _cohort(reduction: Reduction) -> dict[str, Any]:
+    there = reduction.cohort is not None
+    return {
+        "flow": flow(reduction),
+        "covariates": covariate_grid(reduction),
+        "montage": thumbnails.montage(reduction) if there else {},
+        "galleries": thumbnails.galleries(reduction) if there else [],
+    }
+
+
+def _folds(reduction: Reduction, found: dict[str, Table], writer: _FigureWriter) -> dict[str, Any]:
+    drawn = (
+        figure
+        for name, folds in reduction.results.items()
+        for figure in forest(reduction.plan, name, folds, reduction.backbones[name].odd)
+    )
+    return {
+        "forests": writer.write(drawn),
+        "odd": {name: odd_sentences(reduction, name) for name in reduction.backbones},
+        "influences": panels.influence_grid(found["influence"]),
+        "fold_table": panels.fold_grid(reduction),
+    }
+
+
+def _discrimination(reduction: Reduction, found: dict[str, Table], writer: _FigureWriter) -> dict[str, Any]:
+    own = reduction.backbones
+    return {
+        "curves": writer.write(discrimination(reduction, name) for name in own),
+        "confusions": list(confusions(reduction)),
+        "reliability": writer.write(reliability(name, each.calibration) for name, each in own.items()),
+        "calibration": panels.calibration_grid(found["calibration"]),
+        "comparison": panels.comparison_grid(found["comparison"]),
+        "best": panels.best_words(reduction),
+    }
+
+
+def _nuisance(reduction: Reduction, found: dict[str, Table], writer: _FigureWriter) -> dict[str, Any]:
+    return {
+        "nuisance": panels.nuisance_grid(found["nuisance"]),
+        "tests": panels.test_grid(found["tests"]),
+        "covariate_tests": covariate_tests(found["covariates"][1]),
+        "subgroup_figures": writer.write(panels.subgroup_figures(reduction)),
+        "gaps": panels.gap_grid(found["gaps"]),
+    }
+
+
+def _training(run: RunDir, reduction: Reduction, writer: _FigureWriter) -> dict[str, Any]:
+    found = training(run, reduction)
+    return {"training": replace(found, figures=writer.write(found.figures))}
+
+
+def _paper(run: RunDir, reduction: Reduction) -> dict[str, Any]:
+    plan, made = reduction.plan, paper.read_made(run)
+    return {
+        "versions": made.versions,
+        "version_words": _version_words(made.versions),
+        "class_words": "; ".join(class_words(plan)),
+        "validation_words": paper.validation_words(plan),
+        "early": sum(fold.early_stopping for fold in plan.folds),
+        "claim": paper.claim(reduction, made),
+        "tripod": paper.tripod(reduction),
+        "provenance": paper.provenance(run, plan, made),
+        "settings": json.dumps(plan.settings, indent=2, ensure_ascii=False),
+    }
+
+
+def _version_words(versions: dict[str, str]) -> str:
+    listed = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return f"Software: {listed}." if listed else "Software versions were not recorded in this run."
+
+
+def _render(content: dict[str, Any]) -> str:
+    loader = FileSystemLoader(_TEMPLATES, encoding="utf-8")
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    style, script = ((_TEMPLATES / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    own = {"style": Markup(style), "script": Markup(script), "script_sha256": Markup(digest)}  # noqa: S704
+    return environment.get_template("report.html.jinja").render(**content, **own)
