@@ -205,6 +205,7 @@ class Settings(Section):
         return {**sections, "pretrained": self.weights.pretrained, **self.plan.scientific()}
 
 
-def full_name(backbone: str) -> str:
-    """Give timm's name for a short name; any other name stays as it is."""
-    return SHORT_NAMES.get(backbone, backbone)
+def full_name(name: str) -> str:
+    """Give timm's name for a short name, also where more follows behind a dot; any other name stays as it is."""
+    backbone, dot, rest = name.partition(".")
+    return SHORT_NAMES.get(backbone, backbone) + dot + rest

@@ -122,3 +122,5 @@ def test_short_names_stand_for_timm_names_and_others_for_themselves() -> None:
     assert full_name("swin") == "swin_tiny_patch4_window7_224"
     assert full_name("resnet50") == "resnet50"
     assert full_name("some_other_network") == "some_other_network"
+    assert full_name("swin.seed-1") == "swin_tiny_patch4_window7_224.seed-1"
+    assert full_name("resnet50.a1_in1k") == "resnet50.a1_in1k"

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 @click.command()
 @run_argument
 @click.option("--fold", type=int, required=True, help="Number of the fold.")
-@click.option("--backbone", help="timm name or short name; not needed where the run has one.")
+@click.option(
+    "--backbone", help="timm name or short name, with .seed-1 and the like behind it; not needed where the run has one."
+)
 @click.option("-n", "--lines", type=click.IntRange(1), default=100, show_default=True, help="Last lines of each log.")
 @click.option("-f", "--follow", is_flag=True, help="Go on showing what is added, until the task ends.")
 def logs(run: Path | None, fold: int, backbone: str | None, lines: int, follow: bool) -> None:
@@ -120,9 +122,9 @@ def _task(plan: Plan, fold: int, backbone: str | None) -> Task:
         raise MsbatchError("Say which backbone with --backbone.", f"The run has {', '.join(plan.backbones)}.")
     name = full_name(backbone or plan.backbones[0])
     for task in plan.tasks:
-        if (task.backbone, task.fold) == (name, fold):
+        if (task.arm, task.fold) == (name, fold):
             return task
-    raise MsbatchError(f"The run has no backbone {name}.", f"It has {', '.join(plan.backbones)}.")
+    raise MsbatchError(f"The run has no backbone {name}.", f"It has {', '.join(plan.arms)}.")
 
 
 def _show(path: Path, lines: Sequence[str], skipped: int = 0) -> None:
@@ -138,7 +140,7 @@ def _said(task: TaskStatus) -> str:
     job = f", job {task.job}" if task.job else ""
     why = f": {task.reason}" if task.reason else ""
     step = f" at step {task.step} of {task.steps}" if task.steps and task.phase == "running" else ""
-    return f"{short_name(task.backbone)} fold {task.fold:02d} is {task.phase}{step}{job}{why}"
+    return f"{short_name(task.arm)} fold {task.fold:02d} is {task.phase}{step}{job}{why}"
 
 
 def _counted(jobs: Held) -> str:

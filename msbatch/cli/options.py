@@ -52,6 +52,17 @@ STUDY_OPTIONS = (
     ),
     click.option("--seed", type=int, help="Of folds, sampling, augmentation and initial weights."),
     click.option("--val-patients", type=int, help="Inner validation patients per fold."),
+    click.option(
+        "--balance", type=CommaList(), help="Sample training cells evenly over these: class, and columns of the table."
+    ),
+    click.option(
+        "--rebalance/--no-rebalance",
+        default=None,
+        help="For a held-out patient, drop one of the other class from training.",
+    ),
+    click.option("--train-on", metavar="COLUMN=VALUE", help="Only such patients train; everyone is held out."),
+    click.option("--seeds", type=int, help="Train every fold so many times, with seed, seed + 1, ..."),
+    click.option("--permute-labels", type=int, help="Train everything so many times more, under permuted labels."),
     click.option("--weights", type=PATH, help="Folder of pretrained weights."),
     click.option("--pretrained/--no-pretrained", default=None, help="Start from pretrained weights, or from scratch."),
     click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Where tasks train."),
@@ -64,6 +75,8 @@ STUDY_OPTIONS = (
     ),
     click.option("--new", is_flag=True, help="Make a new run even where one of the same settings exists."),
 )
+
+PLAN_OPTIONS = ("backbones", "seed", "val_patients", "balance", "rebalance", "train_on", "seeds", "permute_labels")
 
 CLUSTER_OPTIONS = (
     click.option("--site", type=PATH, help="A site's settings: a file, or the name of one that ships with msbatch."),
@@ -127,7 +140,7 @@ def study_settings(given: dict[str, Any]) -> Settings:
 
     overrides = {
         "paths": {"store": given["store"]},
-        "plan": {"backbones": given["backbones"], "seed": given["seed"], "val_patients": given["val_patients"]},
+        "plan": {key: given[key] for key in PLAN_OPTIONS},
         "training": {"precision": given["precision"]},
         "weights": {"dir": given["weights"], "pretrained": given["pretrained"]},
         "compute": {key: given[key] for key in ("device", "processes", "threads", "workers", "nodes")},

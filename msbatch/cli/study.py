@@ -69,7 +69,7 @@ def run_and_reduce(run: RunDir, folds: Sequence[int] | None, jobs: int | None) -
     complete = show_reduction(run)
     click.echo(f"\nTables:      {run.results}\nTensorBoard: msbatch tensorboard {run.root}")
     if failed:
-        names = "\n".join(f"  {task.backbone} fold {task.fold:02d}: {task.reason.splitlines()[0]}" for task in failed)
+        names = "\n".join(f"  {task.arm} fold {task.fold:02d}: {task.reason.splitlines()[0]}" for task in failed)
         raise IncompleteError(
             f"{len(failed)} of {len(tasks)} tasks failed:\n{names}", "The same command tries them again."
         )
@@ -87,17 +87,16 @@ def plan_run(given: dict[str, Any]) -> RunDir:
 
 
 def show_plan(run: RunDir | None, plan: Plan, most: int = 40) -> None:
-    """Print the folds, unless there are too many to look at, and the numbers of the tasks."""
-    from msbatch.cli.tables import plan_table
+    """Print the folds, unless there are too many to look at, the design, and the numbers of the tasks."""
+    from msbatch.cli.tables import design_lines, plan_table, task_lines
     from msbatch.terminal import make_console
 
     if len(plan.folds) <= most:
         make_console().print(plan_table(plan))
     else:
         click.echo(f"{len(plan.folds)} folds: msbatch plan lists them")
-    for backbone in plan.backbones:
-        indices = [task.index for task in plan.tasks if task.backbone == backbone]
-        click.echo(f"{backbone}: tasks {indices[0]} to {indices[-1]}")
+    for line in (*design_lines(plan), *task_lines(plan)):
+        click.echo(line)
     if run is not None:
         click.echo(f"Run: {run.root}")
 

@@ -72,7 +72,7 @@ def submit(run: Path | None, local: bool, jobs: int | None, folds: list[int] | N
 @run_argument
 @click.option("--failed", is_flag=True, help="Every task that is neither done nor queued.")
 @click.option("--folds", type=NumberList(), help="Only these fold numbers.")
-@click.option("--backbones", type=CommaList(), help="Only these backbones.")
+@click.option("--backbones", type=CommaList(), help="Only these backbones; swin.seed-1, say, is one seed's.")
 @click.option("--fresh", is_flag=True, help="Train from the start instead of from the checkpoint.")
 @dry_option
 @yes_option
@@ -212,10 +212,10 @@ def _chosen(
         raise MsbatchError("Say which tasks: --failed, --folds or --backbones.", "msbatch status shows how they stand.")
     check_folds(plan, folds)
     names = {full_name(name) for name in backbones or plan.backbones}
-    unknown = sorted(names - set(plan.backbones))
+    unknown = sorted(names - {*plan.backbones, *plan.arms})
     if unknown:
-        raise MsbatchError(f"The run has no backbone {unknown[0]}: it has {', '.join(plan.backbones)}.")
-    chosen = [t for t in plan.tasks if t.backbone in names and (folds is None or t.fold in folds)]
+        raise MsbatchError(f"The run has no backbone {unknown[0]}: it has {', '.join(plan.arms)}.")
+    chosen = [t for t in plan.tasks if names & {t.backbone, t.arm} and (folds is None or t.fold in folds)]
     if not failed:
         return chosen
     found = survey(run, chosen)

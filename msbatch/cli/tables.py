@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,17 +20,44 @@ def plan_table(plan: Plan) -> Table:
     """Lay the folds of a plan out as a table."""
     names = list(plan.classes)
     table = Table(box=None, pad_edge=False, title=f"{len(plan.folds)} folds", title_justify="left")
-    for column in ("fold", "held out", "class", "validation", *(f"train {name}" for name in names)):
+    dropping = any(fold.dropped for fold in plan.folds)
+    columns = ["fold", "held out", "class", "validation", *(f"train {name}" for name in names)]
+    for column in [*columns, "dropped"] if dropping else columns:
         table.add_column(column)
     for fold in plan.folds:
         training = fold.counts["training"]
         validation = ", ".join(fold.validation) or "none"
         early = "" if fold.early_stopping else " (no early stopping)"
         cells = [_share(training, name) for name in names]
+        cells += [", ".join(fold.dropped)] if dropping else []
         table.add_row(
             f"{fold.number:02d}", fold.held_out, _classes(fold.counts["held_out"], names), validation + early, *cells
         )
     return table
+
+
+def design_lines(plan: Plan) -> list[str]:
+    """Say in a line each what of a plan's design is not as by default."""
+    balance, train_on = plan.settings.get("balance"), plan.settings.get("train_on")
+    dropping = sum(bool(fold.dropped) for fold in plan.folds)
+    lines = {
+        f"cells are sampled in balance over {', '.join(balance or ())}": balance,
+        f"only {train_on} trains and validates; everyone is held out": train_on,
+        f"a patient of the other class is dropped in {_count(dropping, 'fold')}": plan.settings.get("rebalance"),
+        f"{plan.seeds} seeds: {plan.seed} to {plan.seed + plan.seeds - 1}": plan.seeds > 1,
+        f"labels are permuted {_count(len(plan.relabellings), 'time')}": plan.relabellings,
+        f"{len(plan.tasks)} tasks": len(plan.arms) > len(plan.backbones),
+    }
+    return [line for line, said in lines.items() if said]
+
+
+def task_lines(plan: Plan) -> list[str]:
+    """Give the numbers of the tasks of every arm; those under permuted labels are only counted."""
+    true = [task for task in plan.tasks if task.relabelling is None]
+    numbers = {arm: [task.index for task in true if task.arm == arm] for arm in dict.fromkeys(t.arm for t in true)}
+    permuted = Counter(task.backbone for task in plan.tasks if task.relabelling is not None)
+    lines = [f"{arm}: tasks {own[0]} to {own[-1]}" for arm, own in numbers.items()]
+    return [*lines, *(f"{name}: {_count(number, 'task')} under permuted labels" for name, number in permuted.items())]
 
 
 def balance_tables(plan: Plan) -> list[Table]:

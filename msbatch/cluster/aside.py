@@ -24,7 +24,7 @@ def set_aside(run: RunDir, tasks: Sequence[Task], fresh: bool) -> None:
         Their checkpoints as well.
     """
     moves = {task: _parts(run, task, fresh) for task in tasks}
-    places = {task: _place(run.task(task.backbone, task.fold)) for task, parts in moves.items() if parts}
+    places = {task: _place(run.task(task.arm, task.fold)) for task, parts in moves.items() if parts}
     if not places:
         return
     record(run, "aside", places=[[task.index, place.name] for task, place in places.items()])
@@ -41,7 +41,7 @@ def put_back(run: RunDir) -> None:
         return
     tasks = load_plan(run.plan).tasks
     for index, name in places.items():
-        folder = run.task(tasks[index].backbone, tasks[index].fold)
+        folder = run.task(tasks[index].arm, tasks[index].fold)
         for part in (folder.earlier / name).glob("*"):
             if not (folder.root / part.name).exists():
                 part.rename(folder.root / part.name)
@@ -49,7 +49,7 @@ def put_back(run: RunDir) -> None:
 
 
 def _parts(run: RunDir, task: Task, fresh: bool) -> list[Path]:
-    folder = run.task(task.backbone, task.fold)
+    folder = run.task(task.arm, task.fold)
     made = [folder.manifest, folder.predictions, folder.weights, folder.tensorboard]
     parts = (made if is_done(run, task) or fresh else []) + ([folder.checkpoints] if fresh else [])
     return [part for part in parts if part.exists()]

@@ -30,7 +30,7 @@ WAITS = {
 }
 GAP = "  "
 
-Row = Sequence[TaskStatus]  # one fold, in the order of the backbones
+Row = Sequence[TaskStatus]  # one fold, in the order of the arms
 
 
 def board(root: Path, plan: Plan, status: RunStatus, width: int, height: int | None) -> Group:
@@ -41,13 +41,15 @@ def board(root: Path, plan: Plan, status: RunStatus, width: int, height: int | N
     root : Path
         The run's folder, as commands are to name it.
     width : int
-        Columns of the terminal; backbones that do not fit beside each other go below each other.
+        Columns of the terminal; arms that do not fit beside each other go below each other.
     height : int or None
-        Lines to fill; where there are more folds, neighbours that stand alike share a row. None: a row each.
+        Lines to fill; where there are more folds, neighbours that stand alike share a row, and the
+        trainings under permuted labels are only counted. None: a row and a column each.
     """
     parts: list[RenderableType] = [Text(f"{root}: {counted(status)}\n", style="bold")]
     for table in _tables(plan, status, width, height):
         parts += [table, Text()]
+    parts += [] if height is None else [Text(line) for line in _permuted(status.tasks)]
     parts += [Text(line, style=STYLES["queued"]) for line in _waits(status.tasks)]
     parts += _failures(root, status.failed)
     parts += [_reducer(root, status.reducer)] if status.reducer else []
@@ -57,23 +59,34 @@ def board(root: Path, plan: Plan, status: RunStatus, width: int, height: int | N
 
 def counted(status: RunStatus) -> str:
     """Say in a line how many tasks are where."""
-    counts = status.counts
+    return _counted(status.tasks)
+
+
+def _counted(tasks: Sequence[TaskStatus]) -> str:
+    counts = Counter(task.phase for task in tasks)
     others = [f"{counts[phase]} {phase}" for phase in PHASES if counts[phase]]
-    return ", ".join([f"{counts['done']} of {len(status.tasks)} tasks done", *others])
+    return ", ".join([f"{counts['done']} of {len(tasks)} tasks done", *others])
 
 
-def short_name(backbone: str) -> str:
-    """Give the short name of a backbone that has one."""
-    return SHORT.get(backbone, backbone)
+def _permuted(tasks: Sequence[TaskStatus]) -> list[str]:
+    own = [task for task in tasks if task.relabelling is not None]
+    return [f"under permuted labels: {_counted(own)}"] if own else []
+
+
+def short_name(arm: str) -> str:
+    """Give a backbone or an arm under the short name of the backbone, if that has one."""
+    backbone, dot, rest = arm.partition(".")
+    return SHORT.get(backbone, backbone) + dot + rest
 
 
 def _tables(plan: Plan, status: RunStatus, width: int, height: int | None) -> list[Table]:
-    found = {(task.backbone, task.fold): task for task in status.tasks}
-    rows = [[found[backbone, fold.number] for backbone in plan.backbones] for fold in plan.folds]
+    found = {(task.arm, task.fold): task for task in status.tasks}
+    arms = list(dict.fromkeys(task.arm for task in plan.tasks if height is None or task.relabelling is None))
+    rows = [[found[arm, fold.number] for arm in arms] for fold in plan.folds]
     groups = [[row] for row in rows] if height is None or len(rows) <= height else list(_alike(rows))
     labels = [_label(group) for group in groups]
-    columns = [_column([[row[place] for row in group] for group in groups]) for place in range(len(plan.backbones))]
-    names = [short_name(backbone) for backbone in plan.backbones]
+    columns = [_column([[row[place] for row in group] for group in groups]) for place in range(len(arms))]
+    names = [short_name(arm) for arm in arms]
     widths = [max(len(name), *(len(cell) for cell in column)) for name, column in zip(names, columns, strict=True)]
     tables = []
     for places in _side_by_side(widths, width - max(4, *(len(label) for label in labels))):
@@ -100,7 +113,7 @@ def _label(group: Sequence[Row]) -> str:
 
 
 def _column(groups: Sequence[Sequence[TaskStatus]]) -> list[Text]:
-    """Write the cells of one backbone, their parts below each other."""
+    """Write the cells of one arm, their parts below each other."""
     cells = [_cell(group) for group in groups]
     widths = [max(len(cell[part]) for cell in cells) for part in range(len(cells[0]))]
     written = []
@@ -153,16 +166,16 @@ def _failures(root: Path, failed: Sequence[TaskStatus]) -> list[Text]:
 
 
 def _who_and_why(group: Sequence[TaskStatus]) -> Iterator[str]:
-    for backbone, reason in dict.fromkeys((task.backbone, task.reason) for task in group):
-        folds = [task.fold for task in group if (task.backbone, task.reason) == (backbone, reason)]
+    for arm, reason in dict.fromkeys((task.arm, task.reason) for task in group):
+        folds = [task.fold for task in group if (task.arm, task.reason) == (arm, reason)]
         why = "" if reason == group[0].category else f": {reason.splitlines()[0]}"
-        yield f"{short_name(backbone)} fold {ranges(folds)}{why}"
+        yield f"{short_name(arm)} fold {ranges(folds)}{why}"
 
 
 def _remedy(root: Path, group: Sequence[TaskStatus], failed: Sequence[TaskStatus]) -> Iterator[str]:
     task = group[0]
     if task.hint == SEE_LOG:
-        yield f"-> read its log: msbatch logs {root} --fold {task.fold} --backbone {short_name(task.backbone)}"
+        yield f"-> read its log: msbatch logs {root} --fold {task.fold} --backbone {short_name(task.arm)}"
     elif task.hint:
         yield f"-> {task.hint.rstrip('.')}"
     yield f"-> {rerun_command(root, group, failed)}"
@@ -173,10 +186,10 @@ def rerun_command(root: Path, group: Sequence[TaskStatus], failed: Sequence[Task
     if not any(task.job for task in group):
         return f"msbatch submit --run {root} --local"
     words = [f"msbatch rerun {root} --failed"]
-    backbones = dict.fromkeys(task.backbone for task in group)
+    arms = dict.fromkeys(task.arm for task in group)
     if len(group) < len(failed):
-        words.append(f"--backbones {','.join(short_name(name) for name in backbones)}")
-    if len(group) < sum(task.backbone in backbones for task in failed):
+        words.append(f"--backbones {','.join(short_name(arm) for arm in arms)}")
+    if len(group) < sum(task.arm in arms or task.backbone in arms for task in failed):  # a backbone is all its arms
         words.append(f"--folds {','.join(str(fold) for fold in sorted({task.fold for task in group}))}")
     options = {task.options for task in group if task.options}  # of one kind, such as --mem 32: the most is enough
     return " ".join([*words, *sorted(options, key=lambda option: float(option.split()[1]))[-1:]])

@@ -67,7 +67,7 @@ def _again(look: Look, before: RunStatus) -> RunStatus:
 def changes(before: RunStatus, after: RunStatus) -> list[str]:
     """Say what went from one phase to another."""
     pairs = [(old, new) for old, new in zip(before.tasks, after.tasks, strict=True) if old.phase != new.phase]
-    lines = [f"{short_name(new.backbone)} fold {new.fold:02d}  {old.phase} -> {_said(new)}" for old, new in pairs]
+    lines = [f"{short_name(new.arm)} fold {new.fold:02d}  {old.phase} -> {_said(new)}" for old, new in pairs]
     if before.reducer and after.reducer and before.reducer.phase != after.reducer.phase:
         lines.append(f"reducer  {before.reducer.phase} -> {after.reducer.phase}")
     return lines

@@ -130,7 +130,7 @@ def _call(run: RunDir, plan: Plan, task: Task, code: Path) -> JobCall:
     return JobCall(
         script=str(code / "jobs" / "fold.py"),
         run=str(root.root),
-        log=str(root.task(task.backbone, task.fold).log),
+        log=str(root.task(task.arm, task.fold).log),
         task=task.index,
         threads=plan.compute.threads,
         devices=os.environ.get("CUDA_VISIBLE_DEVICES"),
@@ -143,7 +143,7 @@ def _outcome(run: RunDir, task: Task, attempt_before: int) -> TaskStatus:
     told = status.phase == "failed" and status.attempt > attempt_before
     if status.phase == "done" or told:
         return status
-    log = run.task(task.backbone, task.fold).log
+    log = run.task(task.arm, task.fold).log
     return replace(status, phase="failed", reason=f"it ended without a word, perhaps killed: see {log}")
 
 
@@ -167,7 +167,7 @@ def _refuse_held(run: RunDir, tasks: Iterable[Task]) -> None:
     for task, number in busy[:1]:
         others = f", and {len(busy) - 1} more are" if len(busy) > 1 else ""
         raise MsbatchError(
-            f"{task.backbone} fold {task.fold:02d} is queued or running under Slurm, as {number}{others}.",
+            f"{task.arm} fold {task.fold:02d} is queued or running under Slurm, as {number}{others}.",
             f"Wait, or stop them first with: msbatch cancel {run.root}",
         )
 

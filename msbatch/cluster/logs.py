@@ -19,7 +19,7 @@ ASK_EVERY_S = 10.0
 
 def log_files(run: RunDir, task: Task) -> list[Path]:
     """Give a task's own log, then those of its launcher and of Slurm for its newest job; they need not exist yet."""
-    folder = run.task(task.backbone, task.fold)
+    folder = run.task(task.arm, task.fold)
     entry = newest(read_ledger(run), task.index)
     if entry is not None:
         return [folder.log, *LaunchFolder(JobDir(entry.folder)).logs(entry.element(task.index))]

@@ -44,6 +44,6 @@ def _refuse_live(run: RunDir, tasks: Sequence[Task]) -> None:
         if task.index in busy:
             number = busy[task.index]
             raise MsbatchError(
-                f"{task.backbone} fold {task.fold:02d} is still queued or running, as {number}.",
+                f"{task.arm} fold {task.fold:02d} is still queued or running, as {number}.",
                 f"Wait for it, or stop it first with: scancel {number}",
             )

@@ -9,7 +9,7 @@ from typing import Any
 
 from msbatch.errors import MsbatchError
 from msbatch.layout import RunDir, TaskDir
-from msbatch.plan import Task
+from msbatch.plan import Task, arm_name
 from msbatch.state import TaskState, read_state
 
 SILENT_AFTER_S = 900
@@ -21,7 +21,7 @@ class TaskStatus:
 
     Attributes
     ----------
-    index, backbone, fold
+    index, backbone, fold, repeat, relabelling
         Which task.
     phase : str
         ``waiting`` (not submitted), ``queued`` (Slurm holds it), ``running``, ``done`` or ``failed``.
@@ -59,6 +59,13 @@ class TaskStatus:
     job: str = ""
     left: str = ""
     node: str = ""
+    repeat: int = 0
+    relabelling: int | None = None
+
+    @property
+    def arm(self) -> str:
+        """What it is filed and shown under, together with its fold."""
+        return arm_name(self.backbone, self.repeat, self.relabelling)
 
     @property
     def silent(self) -> bool:
@@ -153,17 +160,18 @@ class RunStatus:
 
 def is_done(run: RunDir, task: Task) -> bool:
     """Say whether a task has its predictions."""
-    folder = run.task(task.backbone, task.fold)
+    folder = run.task(task.arm, task.fold)
     return folder.manifest.is_file() and folder.predictions.is_file()
 
 
 def task_status(run: RunDir, task: Task) -> TaskStatus:
     """Read one task's state; predictions decide whether it is done."""
-    state = _state(run.task(task.backbone, task.fold))
+    state = _state(run.task(task.arm, task.fold))
     phase = "done" if is_done(run, task) else ("waiting" if state.phase == "done" else state.phase)
     silent = int(time.time() - state.updated) if phase == "running" else None
-    fields = state.model_dump(include={"attempt", "step", "steps", "best_validation", "reason"})
-    return TaskStatus(index=task.index, backbone=task.backbone, fold=task.fold, phase=phase, silent_s=silent, **fields)
+    told = state.model_dump(include={"attempt", "step", "steps", "best_validation", "reason"})
+    which = {name: getattr(task, name) for name in ("index", "backbone", "fold", "repeat", "relabelling")}
+    return TaskStatus(phase=phase, silent_s=silent, **told, **which)
 
 
 def _state(folder: TaskDir) -> TaskState:

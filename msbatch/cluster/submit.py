@@ -219,7 +219,7 @@ def _calls(order: Order, code: Path, kind: Kind, tasks: Sequence[Task]) -> list[
     if kind == "reduce":
         return [BatchCall(str(code / "jobs" / "reduce.py"), (root,), "", threads)]
     script = str(code / "jobs" / "fold.py")
-    logs = [str(order.home.task(task.backbone, task.fold).log) for task in tasks]
+    logs = [str(order.home.task(task.arm, task.fold).log) for task in tasks]
     numbers = [str(task.index) for task in tasks]
     return [BatchCall(script, (root, "--task", n), log, threads) for n, log in zip(numbers, logs, strict=True)]
 

@@ -148,7 +148,7 @@ class _Survey:
     def _place(self, task: Task) -> _Place | None:
         """Find a task's newest start under Slurm; None where it was never submitted, or runs on this machine."""
         entry, number = self._newest.get(task.index, (None, ""))
-        attempts = read_attempts(self._run.task(task.backbone, task.fold))
+        attempts = read_attempts(self._run.task(task.arm, task.fold))
         last = attempts[-1] if attempts else None
         files = last.files if last else None
         if entry is not None:

@@ -72,4 +72,4 @@ class Watch:
 
 
 def _name(status: TaskStatus) -> str:
-    return f"{status.backbone} fold {status.fold:02d}"
+    return f"{status.arm} fold {status.fold:02d}"

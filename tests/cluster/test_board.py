@@ -12,7 +12,7 @@ from runs import make_plan
 from msbatch.cluster.board import board, ranges
 from msbatch.cluster.reasons import Evidence, explain
 from msbatch.cluster.status import ReducerStatus, RunStatus, TaskStatus
-from msbatch.plan import Plan
+from msbatch.plan import Plan, Relabelling, Task
 
 ROOT = Path("runs/a")
 SWIN = "swin_tiny_patch4_window7_224"
@@ -27,7 +27,7 @@ def stands(plan: Plan, *phases: str, reducer: ReducerStatus | None = None, **tol
     given = [*phases, *["waiting"] * (len(plan.tasks) - len(phases))]
     fields = {"attempt": 1, "steps": 120, "best_validation": None, "reason": "", "silent_s": None, **told}
     tasks = [
-        TaskStatus(task.index, task.backbone, task.fold, phase, step=30 * (phase == "running"), **fields)
+        TaskStatus(phase=phase, step=30 * (phase == "running"), **which(task), **fields)
         for task, phase in zip(plan.tasks, given, strict=True)
     ]
     return RunStatus(tasks, reducer, "", [])
@@ -40,11 +40,13 @@ def failing(plan: Plan, *evidence: Evidence | None) -> RunStatus:
         if left is not None:
             why = explain(left)
             words = {"category": why.category, "reason": why.said, "hint": why.hint, "options": why.options}
-            task = plan.tasks[place]
-            status.tasks[place] = TaskStatus(
-                task.index, task.backbone, task.fold, "failed", 1, 0, 0, None, silent_s=None, job="12", **words
-            )
+            fields = {"phase": "failed", "attempt": 1, "step": 0, "steps": 0, "best_validation": None, "silent_s": None}
+            status.tasks[place] = TaskStatus(**which(plan.tasks[place]), **fields, job="12", **words)
     return status
+
+
+def which(task: Task) -> dict[str, Any]:
+    return {name: getattr(task, name) for name in ("index", "backbone", "fold", "repeat", "relabelling")}
 
 
 def shown(plan: Plan, status: RunStatus, width: int = 120, height: int | None = None) -> list[str]:
@@ -68,6 +70,22 @@ def test_backbones_that_do_not_fit_go_below() -> None:
     heads = [line.split() for line in shown(plan, status, width=40) if line.startswith("fold")]
     assert heads == [["fold", "swin", "resnet50"], ["fold", "test_vit"]]
     assert max(len(line) for line in shown(plan, status, width=40)[1:]) <= 40
+
+
+def test_further_seeds_are_columns_and_permuted_labels_are_counted_unless_all_is_asked_for() -> None:
+    plan = study(4, [SWIN]).with_seeds(2)
+    labels = {fold.held_out: 1 for fold in plan.folds}
+    plan = plan.with_relabellings([Relabelling(number=1, labels=labels, seed=None, folds=plan.folds)])
+    status = stands(plan, *["done"] * 8, "running")
+    lines = shown(plan, status, height=30)
+    assert lines[2].split() == ["fold", "swin", "swin.seed-1"]
+    assert "under permuted labels: 0 of 4 tasks done, 1 running, 3 waiting" in lines
+    assert shown(plan, status)[2].split() == ["fold", "swin", "swin.seed-1", "swin.labels-01"]
+    lost, memory = Evidence(slurm="NODE_FAIL"), Evidence(slurm="OUT_OF_MEMORY", mem_gb=16)
+    lines = shown(plan, failing(plan, memory, *[None] * 4, lost))
+    assert "  swin.seed-1 fold 01: its node was lost" in lines
+    assert lines[-1] == "  -> msbatch rerun runs/a --failed --backbones swin.seed-1"
+    assert "  -> msbatch rerun runs/a --failed --backbones swin --folds 0 --mem 32" in lines
 
 
 def test_many_folds_share_rows_where_they_stand_alike() -> None:
