@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from msbatch.plan import Plan, Task
+from msbatch.plan import Plan, Task, arm_name
 from msbatch.predictions import Predictions
 from msbatch.results.calibration import Calibration, calibrate
 from msbatch.results.comparison import BestOf, Pair, best_of, compare
@@ -18,6 +18,8 @@ from msbatch.results.intervals import Interval
 from msbatch.results.metrics import Counts, Value
 from msbatch.results.nuisance import fitted_on, nuisance_rows
 from msbatch.results.oddfold import OddFold, influence, odd_folds
+from msbatch.results.permutation import PermutationTest
+from msbatch.results.refits import compare_refits
 from msbatch.results.rows import Row
 from msbatch.results.subgroups import Subgroups, subgroups
 from msbatch.results.subjects import Subjects
@@ -62,8 +64,8 @@ class Cohort:
         What a model on colour, size, shape or count alone calls each held-out patient.
     unscored : dict of str to str
         Why a row has no model, of some or all patients.
-    tests : Tests
-        What the verdict rests on.
+    tests, refits
+        What the verdict rests on; refits of backbones by their names.
     verdict : Verdict
         And in words.
     """
@@ -73,13 +75,15 @@ class Cohort:
     nuisance: dict[str, dict[int, FoldResult]]
     unscored: dict[str, str]
     tests: Tests
+    refits: dict[str, PermutationTest]
     verdict: Verdict
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Backbones against each other."""
+    """Backbones against each other, and over how many seeds each was averaged."""
 
+    seeds: int = 1
     pairs: list[Pair] = field(default_factory=list)
     best: BestOf | None = None
 
@@ -111,15 +115,35 @@ def look_at(
     )
 
 
-def compare_backbones(plan: Plan, results: Mapping[str, Folds]) -> Comparison:
-    """Compare all backbones that have any fold."""
-    there = {name: list(folds.values()) for name, folds in results.items() if folds}
+def compare_backbones(plan: Plan, arms: Mapping[str, Folds]) -> Comparison:
+    """Compare all backbones that have any fold, each averaged over its seeds.
+
+    Parameters
+    ----------
+    plan : Plan
+        Of the run.
+    arms : mapping of str to mapping of int to FoldResult
+        All that was trained under true labels.
+    """
+    there = {name: own for name in plan.backbones if (own := _over_seeds(plan, arms, name))}
     if not there:
-        return Comparison()
-    return Comparison(compare(there, seed=plan.seed), best_of(there))
+        return Comparison(plan.seeds)
+    return Comparison(plan.seeds, compare(there, seed=plan.seed), best_of(there))
 
 
-def study_cohort(plan: Plan, subjects: Subjects, summaries: Sequence[Row]) -> Cohort:
+def _over_seeds(plan: Plan, arms: Mapping[str, Folds], backbone: str) -> list[FoldResult]:
+    """Pool each fold's calls over seeds, so that its share of correct calls is their mean; of folds that have all."""
+    seeds = [arms[arm_name(backbone, repeat, None)] for repeat in range(plan.seeds)]
+    shared = set.intersection(*(set(folds) for folds in seeds))
+    return [
+        replace(seeds[0][fold], counts=sum((folds[fold].counts for folds in seeds), Counts()))
+        for fold in sorted(shared)
+    ]
+
+
+def study_cohort(
+    plan: Plan, subjects: Subjects, predictions: Mapping[Task, Predictions], summaries: Sequence[Row]
+) -> Cohort:
     """Run what needs the store: nuisance models, tests, and the verdict.
 
     Parameters
@@ -128,10 +152,12 @@ def study_cohort(plan: Plan, subjects: Subjects, summaries: Sequence[Row]) -> Co
         Of the run.
     subjects : Subjects
         From the store.
+    predictions : mapping of Task to Predictions
+        Those under permuted labels test the backbones.
     summaries : sequence of Row
         Of the backbones, to be named beside the verdict.
     """
-    tests = run_tests(subjects, seed=plan.seed)
+    tests, refits = run_tests(subjects, seed=plan.seed), compare_refits(plan, predictions)
     nuisance, unscored = _nuisance(plan, subjects)
     return Cohort(
         subjects=subjects,
@@ -139,7 +165,8 @@ def study_cohort(plan: Plan, subjects: Subjects, summaries: Sequence[Row]) -> Co
         nuisance=nuisance,
         unscored=unscored,
         tests=tests,
-        verdict=judge(evidence(subjects, tests, estimates(summaries))),
+        refits=refits,
+        verdict=judge(evidence(subjects, tests, estimates(summaries), refits, plan.backbones)),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -82,16 +82,36 @@ def run_tests(subjects: Subjects, *, permutations: int = PERMUTATIONS, seed: int
     )
 
 
-def evidence(subjects: Subjects, tests: Tests, estimates: Mapping[str, tuple[Value, Interval]]) -> Evidence:
-    """Give what a verdict depends on."""
+def evidence(
+    subjects: Subjects,
+    tests: Tests,
+    estimates: Mapping[str, tuple[Value, Interval]],
+    refits: Mapping[str, PermutationTest],
+    backbones: Sequence[str] = (),
+) -> Evidence:
+    """Give what a verdict depends on.
+
+    Parameters
+    ----------
+    subjects, tests
+        The cohort, and its tests.
+    estimates : mapping of str to (Value, Interval)
+        Of fine-tuned backbones.
+    refits : mapping of str to PermutationTest
+        Of the backbones that were trained under permuted labels as well.
+    backbones : sequence of str
+        All fine-tuned ones.
+    """
+    association = {**tests.association, **{f"fine-tuned {name}": test for name, test in refits.items()}}
     return Evidence(
         patients=len(subjects.attributes),
         per_class=subjects.per_class,
-        association={name: test.p for name, test in tests.association.items()},
+        association={name: test.p for name, test in association.items()},
         beyond={row: {name: test.p for name, test in own.items()} for row, own in tests.beyond.items()},
         covariates={name: outcome.p for name, outcome in tests.covariates.items()},
         separating=tests.separating,
         estimates=estimates,
+        untested=tuple(name for name in backbones if name not in refits),
     )
 
 

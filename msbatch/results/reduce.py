@@ -15,6 +15,7 @@ from msbatch.lock import run_lock
 from msbatch.plan import Plan, Task, load_plan
 from msbatch.predictions import Predictions
 from msbatch.results.analysis import Cohort, compare_backbones, look_at, study_cohort
+from msbatch.results.boards import write_boards
 from msbatch.results.collect import collect
 from msbatch.results.covariates import read_covariates
 from msbatch.results.folds import FoldResult, summarise
@@ -28,7 +29,7 @@ LOCK_WAIT_S = 300
 
 
 def reduce(run: RunDir) -> Reduction:
-    """Read a run's predictions, and write its tables.
+    """Read a run's predictions, and write its tables and the summaries for TensorBoard.
 
     The same predictions give the same bytes; of two reducers at once, one waits for the other. Where the store is
     gone or was changed, the tables that need it say so, and the others are written all the same.
@@ -43,13 +44,14 @@ def reduce(run: RunDir) -> Reduction:
     with run_lock(run.reduce_lock, LOCK_WAIT_S), threadpool_limits(1):
         reduction = _reduce(run, plan)
         _write(run, reduction)
+        write_boards(run, plan, reduction.predictions, reduction.results)
     return reduction
 
 
 def _reduce(run: RunDir, plan: Plan) -> Reduction:
     found, missing = collect(run, plan)
     arms = _summarise(plan, found)
-    results = {backbone: arms[backbone] for backbone in plan.backbones}
+    results = {task.arm: arms[task.arm] for task in plan.tasks if task.relabelling is None}
     summarised = {**results, ALWAYS_POSITIVE: _always_positive(found)}
     patients = [row for backbone, own in summarised.items() for row in patient_rows(plan, backbone, own)]
     subjects, no_cohort = _read_store(plan)
@@ -65,7 +67,7 @@ def _reduce(run: RunDir, plan: Plan) -> Reduction:
         missing=missing,
         backbones={name: look_at(plan, own, _of(name, found), covariates) for name, own in results.items()},
         comparison=compare_backbones(plan, results),
-        cohort=_study(plan, subjects, patients),
+        cohort=_study(plan, subjects, found, patients),
         no_cohort=no_cohort,
     )
 
@@ -99,9 +101,11 @@ def _read_store(plan: Plan) -> tuple[Subjects | None, str]:
         return None, error.problem
 
 
-def _study(plan: Plan, subjects: Subjects | None, patients: list[Row]) -> Cohort | None:
+def _study(
+    plan: Plan, subjects: Subjects | None, found: Mapping[Task, Predictions], patients: list[Row]
+) -> Cohort | None:
     named = [row for row in patients if row["backbone"] != ALWAYS_POSITIVE and row.get("rule") != "majority_vote"]
-    return study_cohort(plan, subjects, named) if subjects else None
+    return study_cohort(plan, subjects, found, named) if subjects else None
 
 
 def _write(run: RunDir, reduction: Reduction) -> None:

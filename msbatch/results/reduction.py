@@ -22,9 +22,9 @@ class Reduction:
     predictions : mapping of Task to Predictions
         As far as they are usable.
     results : dict of str to dict of int to FoldResult
-        By backbone and fold: the first seed under true labels.
+        By backbone and fold; further seeds as backbones of their own, by the name of the arm.
     arms : dict of str to dict of int to FoldResult
-        The same, with further seeds and trainings under permuted labels, each by its name.
+        The same, with trainings under permuted labels.
     folds, cells, patients : list of dict
         Rows of the three main tables.
     missing : list of Missing

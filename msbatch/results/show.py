@@ -80,7 +80,7 @@ def _how(reduction: Reduction) -> list[str]:
 
 def _said(reduction: Reduction) -> Iterator[RenderableType]:
     """Give the verdict and what is odd, in words."""
-    odd = [sentence for name in reduction.backbones for sentence in odd_sentences(reduction, name)]
+    odd = [sentence for name in reduction.plan.backbones for sentence in odd_sentences(reduction, name)]
     if reduction.cohort is None:
         yield Text(_wrapped([f"No verdict: {reduction.no_cohort}"]), style=_ALARM)
     else:

@@ -30,7 +30,10 @@ def tables(reduction: Reduction) -> dict[str, Table]:
         "cells": _table(reduction.cells),
         "patients": _table(reduction.patients),
         "missing": _table([vars(gap) for gap in reduction.missing], ("backbone", "fold", "patient", "reason")),
-        "comparison": _table([vars(pair) for pair in reduction.comparison.pairs], ("first", "second")),
+        "comparison": _table(
+            [vars(pair) | {"seeds": reduction.comparison.seeds} for pair in reduction.comparison.pairs],
+            ("first", "second"),
+        ),
         "oddfolds": _table(list(_odd_rows(reduction)), ("backbone", "fold")),
         "influence": _table(list(_influence_rows(reduction)), ("backbone", "over", "patient")),
         "subgroups": _table(list(_level_rows(reduction)), ("backbone", "covariate", "level")),
@@ -90,6 +93,11 @@ def patient_auc(folds: Iterable[FoldResult]) -> Value:
 
 def _table(rows: Sequence[Row], header: Sequence[str] = ()) -> Table:
     return (list(rows[0]) if rows else list(header)), list(rows)
+
+
+def _pair_rows(reduction: Reduction) -> Iterator[Row]:
+    for pair in reduction.comparison.pairs:
+        yield {**vars(pair), "exact": "yes" if pair.exact else "no", "seeds": reduction.comparison.seeds}
 
 
 def _odd_rows(reduction: Reduction) -> Iterator[Row]:
@@ -205,9 +213,10 @@ def _p_label(covariate: Covariate, found: Mapping[str, Outcome]) -> Value:
 def _test_rows(reduction: Reduction) -> Iterator[Row]:
     if reduction.cohort is None:
         return
-    tests = reduction.cohort.tests
+    tests, refits = reduction.cohort.tests, reduction.cohort.refits
     yield from _tests("image and label are associated", tests.association)
     yield from _tests("image and label are associated", {MEASURED: tests.measured})
+    yield from _tests("a fine-tuned backbone and label are associated", refits)
     for row, own in tests.beyond.items():
         yield from _tests(f"beyond {row}", own)
     for name, test in tests.readable.items():

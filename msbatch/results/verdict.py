@@ -50,6 +50,8 @@ class Evidence:
         Covariates that separate the classes completely.
     estimates : mapping of str to (Value, Interval)
         Summaries to be named beside the verdict, by what they are.
+    untested : tuple of str
+        Fine-tuned backbones of which there are estimates and no p.
     """
 
     patients: int
@@ -59,6 +61,7 @@ class Evidence:
     covariates: Mapping[str, Value] = field(default_factory=dict)
     separating: tuple[str, ...] = ()
     estimates: Mapping[str, tuple[Value, Interval]] = field(default_factory=dict)
+    untested: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,7 @@ def _what_it_rests_on(evidence: Evidence, carrying: tuple[str, ...]) -> list[str
     return [
         *wording.association(evidence.association, holm(list(evidence.association.values()))),
         *wording.carried_by(carrying, len(evidence.association)),
+        *wording.untested_backbones(evidence.untested),
         *wording.estimates(evidence.estimates),
         *wording.patients(evidence.patients, evidence.per_class),
         *wording.few(evidence.per_class),

@@ -60,6 +60,16 @@ def carried_by(backbones: Sequence[str], tried: int) -> list[str]:
     return [f"It holds for {_list(backbones)}, out of {tried} backbones that were tried."]
 
 
+def untested_backbones(names: Sequence[str]) -> list[str]:
+    """Say that estimates of fine-tuned backbones are no tests, and what would test them."""
+    if not names:
+        return []
+    return [
+        f"The fine-tuned {_list(names)} {'was' if len(names) == 1 else 'were'} not tested: what follows are estimates. "
+        "Trainings under permuted labels test them: msbatch submit --permute-labels 19."
+    ]
+
+
 def estimates(found: Mapping[str, tuple[Value, Interval]]) -> list[str]:
     """Give every estimate with its interval, or say why there is none."""
     return [f"{name}: {_estimate(value, interval)}." for name, (value, interval) in found.items()]
