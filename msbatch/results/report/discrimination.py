@@ -15,7 +15,7 @@ from msbatch.predictions import Predictions
 from msbatch.results.calibration import PRIOR_NOTE, Calibration
 from msbatch.results.metrics import Value
 from msbatch.results.reduction import Reduction
-from msbatch.results.report.grid import say
+from msbatch.results.report.grid import count, say
 from msbatch.results.report.svg import FAINT, GREY, SERIES, Figure, drawing, to_svg
 from msbatch.results.tables import DIGITS, patient_auc
 
@@ -53,8 +53,9 @@ def discrimination(reduction: Reduction, backbone: str) -> Figure | None:
         for whose, xs, ys in curves
         for x, y in zip(xs.tolist(), ys.tolist(), strict=True)
     ]
-    caption = (_WITHIN if within else _POOLED + _auc_words(reduction, backbone)) + _PREVALENCE
-    return Figure(name, backbone, caption, svg, header=["curve", "whose", "x", "y"], rows=data)
+    caption = (_WITHIN if within else _POOLED) + _PREVALENCE
+    note = "" if within else _auc_words(reduction, backbone)
+    return Figure(name, backbone, caption, svg, note=note, header=["curve", "whose", "x", "y"], rows=data)
 
 
 def reliability(backbone: str, found: Sequence[Calibration]) -> Figure | None:
@@ -120,7 +121,7 @@ def _draw(axes: Axes, curves: Curves, part: str, within: bool) -> None:
     *thin, last = curves
     for _, x, y in thin:
         axes.plot(x, y, color=GREY, linewidth=0.5, alpha=0.6)
-    how = "default" if within else "steps-post" if part == "roc" else "steps-pre"
+    how = "default" if within or part == "roc" else "steps-pre"  # precision between two points is that of the next
     axes.plot(last[1], last[2], color=SERIES[0], linewidth=1.6, drawstyle=how)
     axes.set_title("ROC" if part == "roc" else "Precision and recall")
 
@@ -138,11 +139,10 @@ def _frame(axes: Axes, x: str, y: str) -> None:
 def _auc_words(reduction: Reduction, backbone: str) -> str:
     """Give the area over patients, beside what trainings under permuted labels gave, where there are any."""
     said = f"Area under the ROC curve over patients: {say(patient_auc(reduction.results[backbone].values()))}; "
-    prefix = f"{backbone}.labels-"
-    whole = len(reduction.plan.folds)
+    whole, prefix = len(reduction.plan.folds), f"{backbone}.labels-"
     arms = [own for arm, own in reduction.arms.items() if arm.startswith(prefix) and len(own) == whole]
     areas = [area.number for own in arms if (area := patient_auc(own.values())).number is not None]
     if not areas:
-        return said + "what it would be by chance was not measured, since no training under permuted labels is there. "
+        return f"{said}by chance: not measured, as nothing was trained under permuted labels."
     mean = say(Value(float(np.mean(areas))))
-    return said + f"under permuted labels it was {mean} on average over {len(areas)} trainings of all folds. "
+    return f"{said}under permuted labels {mean} on average, over {count(len(areas), 'training')} of all folds."

@@ -90,7 +90,7 @@ def _draw(plan: Plan, backbone: str, name: str, points: Sequence[_Point]) -> Fig
         name_axis(axes, names)
         svg = to_svg(canvas, name, f"{backbone}: {len(points)} held-out patients, share of cells called correctly")
     rows = [[_plain(plan, point, key) for key in _HEADER] for point in points]
-    return Figure(name, backbone, _caption(plan), svg, _key(plan), _HEADER, rows)
+    return Figure(name, backbone, _caption(plan), svg, _key(plan), header=_HEADER, rows=rows)
 
 
 def _draw_point(axes: Axes, place: int, point: _Point) -> None:
@@ -150,7 +150,7 @@ def compare_rows(name: str, title: str, caption: str, rows: Sequence[Mapping[str
     keys = ["name", *(f"{measure}{end}" for measure in ("sensitivity", "specificity") for end in ("", "_low", "_high"))]
     data = [[str(row.get(key, "")) for key in keys] for row in rows]
     key = (("class-0", "specificity"), ("class-1", "sensitivity"))
-    return Figure(name, title, caption, svg, key, keys, data)
+    return Figure(name, title, caption, svg, key, header=keys, rows=data)
 
 
 def _draw_measure(axes: Axes, place: float, label: int, row: Mapping[str, Any], measure: str) -> None:

@@ -20,6 +20,7 @@ from msbatch.results.report import panels, paper, thumbnails
 from msbatch.results.report.discrimination import discrimination, reliability
 from msbatch.results.report.flow import class_words, covariate_grid, covariate_tests, flow
 from msbatch.results.report.forest import forest
+from msbatch.results.report.grid import count
 from msbatch.results.report.summary import confusions, interval_words, summaries, summary_figure
 from msbatch.results.report.svg import Figure
 from msbatch.results.report.training import training
@@ -91,6 +92,7 @@ def _content(run: RunDir, reduction: Reduction, writer: _FigureWriter) -> dict[s
         "missing": reduction.missing,
         "tasks": len(plan.tasks),
         "verdict": cohort.verdict if cohort else None,
+        "refits": cohort.refits if cohort else {},
         "no_cohort": reduction.no_cohort,
         **_answer(reduction, writer),
         **_cohort(reduction),
@@ -142,6 +144,7 @@ def _discrimination(reduction: Reduction, found: dict[str, Table], writer: _Figu
         "reliability": writer.write(reliability(name, each.calibration) for name, each in own.items()),
         "calibration": panels.calibration_grid(found["calibration"]),
         "comparison": panels.comparison_grid(found["comparison"]),
+        "seeds": reduction.comparison.seeds,
         "best": panels.best_words(reduction),
     }
 
@@ -166,6 +169,7 @@ def _paper(run: RunDir, reduction: Reduction) -> dict[str, Any]:
     return {
         "versions": made.versions,
         "version_words": _version_words(made.versions),
+        "size_words": f"{count(len(plan.folds), 'patient')}, {count(len(plan.backbones), 'backbone')}",
         "class_words": "; ".join(class_words(plan)),
         "validation_words": paper.validation_words(plan),
         "early": sum(fold.early_stopping for fold in plan.folds),

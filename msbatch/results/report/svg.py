@@ -70,6 +70,8 @@ class Figure:
         Itself.
     key : tuple of (str, str)
         What its marks mean: the CSS class of a sample, and words.
+    note : str
+        What is said of this drawing alone, where the caption holds for several.
     header, rows : list
         Its data; empty where a table of the run holds them already.
     source : str
@@ -81,6 +83,7 @@ class Figure:
     caption: str
     svg: Markup
     key: tuple[tuple[str, str], ...] = ()
+    note: str = ""
     header: list[str] = field(default_factory=list)
     rows: list[list[Any]] = field(default_factory=list)
     source: str = ""

@@ -20,7 +20,7 @@ ACCURACY = "validation/balanced_accuracy"
 
 _CAPTION = (
     "Lines: mean over folds; bands: lowest to highest fold. Validation is on inner validation patients; the held-out "
-    "patient is in none of these curves. A fold counts up to its last round, so late means are over fewer folds. "
+    "patient is in none of these curves. A fold counts up to its last round, so late means are over fewer folds."
 )
 
 
@@ -79,8 +79,8 @@ def _draw(backbone: str, bands: dict[str, Band], folds: int) -> Figure:
         for values in zip(*(getattr(own, key).tolist() for key in _COLUMNS), strict=True)
     ]
     key = (("line-0", "training"), ("line-1", "validation"))
-    caption = f"{_CAPTION}{count(folds, 'fold')}."
-    return Figure(name, backbone, caption, svg, key, ["scalar", *_COLUMNS], data)
+    note = f"Over {count(folds, 'fold')}."
+    return Figure(name, backbone, _CAPTION, svg, key, note, ["scalar", *_COLUMNS], data)
 
 
 _COLUMNS = ("steps", "mean", "lowest", "highest", "folds")
