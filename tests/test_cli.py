@@ -245,6 +245,8 @@ def tensorboard_runs(folder: Path, wanted: set[str]) -> set[str]:
         try:
             assert server.stdout is not None
             assert f"http://127.0.0.1:{port}" in server.stdout.readline()
+            assert f"http://127.0.0.1:{port}/?smoothing=0&" in server.stdout.readline()
+            assert f"http://127.0.0.1:{port}/#custom_scalars&regexInput=summary" in server.stdout.readline()
             return first_answer(f"http://127.0.0.1:{port}/data/runs", wanted)
         finally:
             server.send_signal(signal.SIGKILL)

@@ -24,15 +24,13 @@ from msbatch.results.folds import FoldResult
 from msbatch.results.metrics import Counts, Value
 
 CURVES = ("train/loss", "validation/loss", "validation/balanced_accuracy")
+VARIATION = "variation"  # TensorBoard sorts by name: what helps to read a mean comes after the means
 
 METRICS: Mapping[str, Callable[[Counts], Value]] = {
     "balanced_accuracy": metrics.balanced_accuracy,
     "mcc": metrics.mcc,
     "macro_f1": metrics.macro_f1,
-    "sensitivity": metrics.sensitivity,
-    "specificity": metrics.specificity,
 }
-COMPARED = ("balanced_accuracy", "mcc")  # of these, in the table of hparams
 
 
 @dataclass(frozen=True)
@@ -147,9 +145,9 @@ def _curves(tag: str, curves: list[Curve]) -> Iterator[Entry]:
     own = band(curves)
     shown = {
         tag: (own.mean, boardtext.MEAN),
-        f"band/{tag}/lowest": (own.lowest, boardtext.BAND),
-        f"band/{tag}/highest": (own.highest, boardtext.BAND),
-        f"folds_in_mean/{tag}": (own.folds, boardtext.FOLDS_IN_MEAN),
+        f"{VARIATION}/{tag}/lowest": (own.lowest, boardtext.BAND),
+        f"{VARIATION}/{tag}/highest": (own.highest, boardtext.BAND),
+        f"{VARIATION}/{tag}/folds": (own.folds, boardtext.FOLDS),
     }
     for name, (values, about) in shown.items():
         yield from ((int(step), scalar(name, value, about)) for step, value in zip(own.steps, values, strict=True))
@@ -188,23 +186,32 @@ def _confusion(backbone: _Backbone, unit: str, counts: Counts) -> object:
 
 
 def _trial(backbone: _Backbone) -> list[object]:
-    plan = backbone.plan
-    training = {name: value for name, value in plan.settings.get("training", {}).items() if value is not None}
-    settings = {"backbone": backbone.name, "seed": plan.seed, "pretrained": plan.settings.get("pretrained", False)}
-    columns = {
-        f"pooled/{unit}/{name}": f"{name.replace('_', ' ')}, {unit}" for unit in backbone.counts for name in COMPARED
+    """Make the row of hparams: backbones of a plan share all settings, so it has few, and TensorBoard shows five."""
+    plan, training = backbone.plan, backbone.plan.settings.get("training", {})
+    settings = {
+        "backbone": backbone.name,
+        "seed": plan.seed,
+        "pretrained": plan.settings.get("pretrained"),
+        "lr": training.get("lr"),
+        "steps": training.get("steps"),
     }
-    return events.trial(backbone.name, {**settings, **training}, columns, backbone.ended)
+    columns = {
+        f"pooled/{unit}/{name}": f"{name.replace('_', ' ')}, {unit}"
+        for name in METRICS
+        for unit in reversed(backbone.counts)
+    }
+    known = {name: value for name, value in settings.items() if value is not None}
+    return events.trial(backbone.name, known, columns, backbone.ended)
 
 
 def _layout(tags: list[str]) -> object:
-    bands = [events.margin(tag, tag, f"band/{tag}/lowest", f"band/{tag}/highest") for tag in tags]
+    bands = [events.margin(tag, tag, f"{VARIATION}/{tag}/lowest", f"{VARIATION}/{tag}/highest") for tag in tags]
     every = [events.lines(tag, f"^{tag}$") for tag in tags]
-    numbers = [events.lines(f"folds in the mean: {tag}", f"^folds_in_mean/{tag}$") for tag in tags]
+    numbers = [events.lines(f"folds in the mean: {tag}", f"^{VARIATION}/{tag}/folds$") for tag in tags]
     return events.layout(
         [
             events.category("Mean of the folds that still train, and the lowest and highest of them", bands),
-            events.category("Every fold, and the mean", every),
+            events.category("Curves of the runs that are ticked on the left", every),
             events.category("How many folds are in the mean", numbers),
         ]
     )

@@ -17,15 +17,18 @@ MEAN = (
     "In the run of a fold: that fold."
 )
 BAND = "The lowest and the highest fold of those that still train. It is a range, no confidence interval."
-FOLDS_IN_MEAN = "How many folds still train at a step: the mean and the band are made of these."
+FOLDS = "How many folds still train at a step: the mean and the band are made of these."
 BY_FOLD = "The horizontal axis is the number of the fold, one held-out patient each: set Smoothing to 0."
 POOLED = "Counted over the cells or patients of all folds together: no mean of fold scores."
+
+_METRICS = ("recall", "mean logit", "AUC", "F1")
+_NONE = Value(None, "no predictions")
 
 _READING = """
 **Curves.** The summary run shows the mean over folds under the same names as the folds show theirs, so all lie in one
 chart. The custom-scalars tab shows it with its band, from the lowest to the highest fold. Validation is on inner
 validation patients, who are not the held-out one. A fold counts for as long as it trains. Folds stop early at
-different steps, so late steps rest on few folds (folds_in_mean) and the mean may jump where one stops. Rounds differ
+different steps, so late steps rest on few folds and the mean may jump where one stops. Rounds differ
 in length between folds: between its rounds a fold is taken to lie on a straight line.
 
 **Results** are of held-out patients: pooled/ counts the cells or patients of all folds together, by_fold/ has the
@@ -46,10 +49,15 @@ def about(plan: Plan, name: str, results: Mapping[int, FoldResult], without_curv
 
 
 def fold_table(plan: Plan, results: Mapping[int, FoldResult]) -> str:
-    """Give the final metrics of every fold."""
-    head = ["| fold | class | cells | recall | mean logit | AUC | F1 |", "|---|---|---|---|---|---|---|"]
-    rows = [_row(plan, fold.number, results.get(fold.number)) for fold in plan.folds]
-    return "\n".join([*head, *rows])
+    """Give the final metrics of every fold: those that are defined for any."""
+    rows = [_metrics(results[fold.number]) if fold.number in results else {} for fold in plan.folds]
+    names = [name for name in _METRICS if any(row.get(name, _NONE).number is not None for row in rows)]
+    head = ["fold", "class", "cells", *names]
+    body = [
+        [*_facts(plan, fold.number, results), *(_number(row.get(name, _NONE)) for name in names)]
+        for fold, row in zip(plan.folds, rows, strict=True)
+    ]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *body))
 
 
 def precision_recall(plan: Plan, labels: NDArray[np.uint8]) -> str:
@@ -64,12 +72,15 @@ def precision_recall(plan: Plan, labels: NDArray[np.uint8]) -> str:
     )
 
 
-def _row(plan: Plan, fold: int, result: FoldResult | None) -> str:
-    if result is None:
-        return f"| {fold:02d} | no predictions | | | | | |"
-    kind = "mixed" if result.label is None else plan.classes[result.label]
-    shown = [_number(value) for value in (result.recall, Value(result.score), result.auc, result.f1)]
-    return f"| {fold:02d} | {kind} | {result.cells} | {' | '.join(shown)} |"
+def _facts(plan: Plan, fold: int, results: Mapping[int, FoldResult]) -> list[str]:
+    if fold not in results:
+        return [f"{fold:02d}", "no predictions", ""]
+    label = results[fold].label
+    return [f"{fold:02d}", "mixed" if label is None else plan.classes[label], str(results[fold].cells)]
+
+
+def _metrics(result: FoldResult) -> dict[str, Value]:
+    return dict(zip(_METRICS, (result.recall, Value(result.score), result.auc, result.f1), strict=True))
 
 
 def _number(value: Value) -> str:

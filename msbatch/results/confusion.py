@@ -9,9 +9,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from msbatch.results.metrics import Counts
 
-SIZE_PX = (560, 480)
+SIZE_PX = (400, 340)  # TensorBoard shows images about 310 wide
 
-_GRID = (150, 130, 530, 410)  # left, top, right, bottom
+_GRID = (104, 92, 388, 296)  # left, top, right, bottom
 _INK, _PAPER, _GREY, _FULL = (25, 25, 35), (255, 255, 255), (110, 110, 120), (31, 97, 161)
 
 Colour = tuple[int, int, int]
@@ -37,8 +37,8 @@ def draw_confusion(title: str, note: str, classes: Sequence[str], counts: Counts
     """
     image = Image.new("RGB", SIZE_PX, _PAPER)
     draw = ImageDraw.Draw(image)
-    _write(draw, (SIZE_PX[0] / 2, 28), title, 24, SIZE_PX[0] - 20)
-    _write(draw, (SIZE_PX[0] / 2, 448), note, 17, SIZE_PX[0] - 20, _GREY)
+    _write(draw, (SIZE_PX[0] / 2, 20), title, 19, SIZE_PX[0] - 16)
+    _write(draw, (SIZE_PX[0] / 2, 320), note, 15, SIZE_PX[0] - 16, _GREY)
     _draw_names(draw, classes)
     for row, own in enumerate(((counts.tn, counts.fp), (counts.fn, counts.tp))):
         for column, number in enumerate(own):
@@ -50,12 +50,12 @@ def draw_confusion(title: str, note: str, classes: Sequence[str], counts: Counts
 
 def _draw_names(draw: ImageDraw.ImageDraw, classes: Sequence[str]) -> None:
     left, top, right, bottom = _GRID
-    _write(draw, ((left + right) / 2, top - 60), "called", 17, right - left, _GREY)
-    _write(draw, (left / 2, top - 24), "truth", 17, left - 20, _GREY)
+    _write(draw, ((left + right) / 2, top - 44), "called", 15, right - left, _GREY)
+    _write(draw, (left / 2, top - 18), "truth", 15, left - 16, _GREY)
     for index, name in enumerate(classes):
         place = (index + 0.5) / 2
-        _write(draw, (left + place * (right - left), top - 24), name, 20, (right - left) / 2 - 10)
-        _write(draw, (left / 2, top + place * (bottom - top)), name, 20, left - 30)
+        _write(draw, (left + place * (right - left), top - 18), name, 17, (right - left) / 2 - 8)
+        _write(draw, (left / 2, top + place * (bottom - top)), name, 17, left - 24)
 
 
 def _draw_field(draw: ImageDraw.ImageDraw, row: int, column: int, number: int, whole: int) -> None:
@@ -65,9 +65,9 @@ def _draw_field(draw: ImageDraw.ImageDraw, row: int, column: int, number: int, w
     share = number / whole if whole else 0.0
     ink = _PAPER if share > 0.5 else _INK
     draw.rectangle((x, y, x + width, y + height), _shade(share), _GREY)
-    _write(draw, (x + width / 2, y + height / 2 - 14), f"{number}", 32, width - 10, ink)
+    _write(draw, (x + width / 2, y + height / 2 - 12), f"{number}", 27, width - 10, ink)
     said = f"{share:.0%} of row" if whole else "none in truth"
-    _write(draw, (x + width / 2, y + height / 2 + 24), said, 17, width - 10, ink)
+    _write(draw, (x + width / 2, y + height / 2 + 20), said, 15, width - 10, ink)
 
 
 def _shade(share: float) -> Colour:

@@ -105,9 +105,9 @@ def test_the_mean_is_over_the_folds_that_still_train(resnet50: EventAccumulator)
             40: 0.125 + np.mean(left),
         }
     )
-    assert points(resnet50, "folds_in_mean/train/loss") == {10: 7, 20: 7, 30: 6, 40: 6}
-    assert points(resnet50, "band/train/loss/lowest") == {10: 1.0, 20: 0.5, 30: 0.25, 40: 0.125}
-    assert points(resnet50, "band/train/loss/highest") == {10: 8.0, 20: 7.5, 30: 7.25, 40: 7.125}
+    assert points(resnet50, "variation/train/loss/folds") == {10: 7, 20: 7, 30: 6, 40: 6}
+    assert points(resnet50, "variation/train/loss/lowest") == {10: 1.0, 20: 0.5, 30: 0.25, 40: 0.125}
+    assert points(resnet50, "variation/train/loss/highest") == {10: 8.0, 20: 7.5, 30: 7.25, 40: 7.125}
 
 
 def test_a_fold_without_usable_curves_is_named(resnet50: EventAccumulator) -> None:
@@ -118,9 +118,11 @@ def test_a_fold_without_usable_curves_is_named(resnet50: EventAccumulator) -> No
 
 def test_final_metrics_stand_by_fold_and_pooled(resnet50: EventAccumulator) -> None:
     assert points(resnet50, "by_fold/recall") == pytest.approx({fold: 1 / 3 if fold == 1 else 1 for fold in range(8)})
-    assert points(resnet50, "pooled/cells/sensitivity") == pytest.approx({0: 20 / 24})
-    assert points(resnet50, "pooled/patients/sensitivity") == {0: 0.75}
-    assert "| 01 | MS | 6 | 0.333 |" in words(resnet50, "folds")
+    assert points(resnet50, "pooled/cells/balanced_accuracy") == pytest.approx({0: (20 / 24 + 1) / 2})
+    assert points(resnet50, "pooled/patients/balanced_accuracy") == {0: 0.875}
+    table = words(resnet50, "folds")
+    assert table.startswith("| fold | class | cells | recall | mean logit |\n")
+    assert "| 01 | MS | 6 | 0.333 | -0.333 |" in table
     assert "by_fold/auc" not in resnet50.Tags()["tensors"]  # undefined within patients of one class
 
 
@@ -172,8 +174,9 @@ def test_a_run_without_any_curves_still_has_its_results(tmp_path: Path) -> None:
     events = read(boards(run) / "resnet50")
     assert "**PARTIAL: 1 of 8 folds have predictions.** Curves of 0 of 8 folds." in words(events, "about")
     assert points(events, "by_fold/recall") == {0: 1.0}
+    assert "| 07 | no predictions |  | – | – |" in words(events, "folds")
     tags = events.Tags()["tensors"]
-    assert not {"train/loss", "pooled/cells", "pooled/cells/sensitivity"} & set(tags)  # one class so far
+    assert not {"train/loss", "pooled/cells", "pooled/cells/mcc"} & set(tags)  # one class so far
 
 
 def test_a_run_without_predictions_has_boards_that_say_so(tmp_path: Path) -> None:
@@ -205,7 +208,7 @@ def test_means_and_folds_lie_in_one_chart(server: Server) -> None:
     assert all("train/loss" in own for own in tags.values())
     about = tags["summary/resnet50"]["train/loss"]["description"]
     assert "mean over the folds that still train" in about
-    answer = server.ask("plugin/scalars/scalars", run="summary/resnet50", tag="folds_in_mean/train/loss")
+    answer = server.ask("plugin/scalars/scalars", run="summary/resnet50", tag="variation/train/loss/folds")
     assert [(step, value) for _, step, value in answer] == [(10, 7), (20, 7), (30, 6), (40, 6)]
 
 
