@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from warnings import catch_warnings, filterwarnings
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -35,6 +37,7 @@ COUNT = "count"
 
 REFITS = 100  # patients up to which the model is a logistic regression for each fold
 COMPONENTS = 3
+DIGITS = 9  # of logits behind the point
 
 Folds = Mapping[str, Collection[str]]  # held-out patient to those the model is fitted on
 
@@ -135,8 +138,12 @@ def logistic_row(columns: Array, groups: NDArray[np.str_], labels: NDArray[np.ui
         if reason:
             row.reasons[patient] = reason
             continue
-        model = make_pipeline(StandardScaler(), _logistic()).fit(columns[own], labels[own])
-        row.logits[patient] = np.asarray(model.decision_function(columns[(names == patient)[index]]), np.float64)
+        model = make_pipeline(StandardScaler(), _logistic())
+        with catch_warnings():
+            # Where the columns say nothing, the first point is the optimum, and no step from it is found.
+            filterwarnings("ignore", message="Line search of Newton solver", category=ConvergenceWarning)
+            model.fit(columns[own], labels[own])
+        row.logits[patient] = _without_noise(model.decision_function(columns[(names == patient)[index]]))
     return row
 
 
@@ -150,7 +157,7 @@ def head_row(columns: Array, groups: NDArray[np.str_], labels: NDArray[np.uint8]
     except HeadError as error:
         return NuisanceRow(reasons=dict.fromkeys(folds, error.problem))
     scores, place = head.cell_scores(labels), {name: number for number, name in enumerate(head.patients)}
-    return NuisanceRow({patient: scores[head.index == place[patient]] for patient in folds})
+    return NuisanceRow({patient: _without_noise(scores[head.index == place[patient]]) for patient in folds})
 
 
 def components(features: ArrayLike, groups: ArrayLike, *, by_cell: bool = False, limit: int = COMPONENTS) -> Array:
@@ -186,6 +193,11 @@ def components(features: ArrayLike, groups: ArrayLike, *, by_cell: bool = False,
     kept = max(0, min(limit, real, (len(names) - 2) // 2))
     scaled = scaler.transform(values if by_cell else means[index])[:, varying]
     return np.asarray(scaled @ loadings[:kept].T, np.float64)
+
+
+def _without_noise(logits: Array) -> Array:
+    """Cut off what rounding leaves in place of 0: it must call nobody positive."""
+    return np.asarray(np.round(logits, DIGITS) + 0.0, np.float64)
 
 
 def _logistic() -> LogisticRegression:

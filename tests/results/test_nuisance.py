@@ -140,6 +140,16 @@ def test_a_store_is_read_by_the_names_of_its_features(cohort_folder: Path) -> No
         assert set(fitted_on(plan)[fold.held_out]) == plan_patients - {fold.held_out}
 
 
+def test_a_row_that_says_nothing_of_the_label_calls_nobody_positive() -> None:
+    """Each patient has as many cells of one class as of the other, so no coefficient but 0 is better than any."""
+    groups = np.repeat(list("abcde"), [2, 4, 6, 4, 2])
+    labels = np.tile([0, 1], 9).astype(np.uint8)
+    counts = np.repeat([2.0, 4, 6, 4, 2], [2, 4, 6, 4, 2])[:, None]
+    for way in (logistic_row, head_row):
+        row = way(counts, groups, labels, others(list("abcde")))
+        assert {logit for own in row.logits.values() for logit in own.tolist()} == {0.0}
+
+
 @settings(max_examples=15)
 @given(st.randoms(use_true_random=False))
 def test_order_and_names_change_no_score(lot) -> None:
