@@ -173,7 +173,7 @@ def test_submit_without_a_cluster_points_to_local(cli: Run, study: Path) -> None
 
 @pytest.mark.usefixtures("study")
 def test_a_run_that_is_not_there_is_said_so(cli: Run) -> None:
-    for command in ("status", "reduce", "tensorboard"):
+    for command in ("status", "reduce", "report", "tensorboard"):
         code, _, error = cli(command)
         assert code == 1
         assert "There is no run under runs/" in error
@@ -189,6 +189,17 @@ def test_nothing_trained_is_incomplete(cli: Run) -> None:
     assert error.startswith("Error: ")
     assert cli("reduce", "--allow-partial")[0] == 0
     assert json.loads(cli("reduce", "--allow-partial", "--json")[1])["complete"] is False
+
+
+def test_a_report_of_nothing_trained_is_incomplete_and_there(cli: Run, study: Path) -> None:
+    cli("plan")
+    code, out, error = cli("report")
+    assert code == 3
+    assert error.startswith("Error: Folds are missing")
+    page, verdict = out.splitlines()
+    assert "Partial: 4 of 4 folds are missing" in (study / page).read_text()
+    assert verdict
+    assert cli("report", "--allow-partial")[0] == 0
 
 
 @pytest.mark.usefixtures("study")

@@ -92,6 +92,7 @@ def test_the_light_commands_work(installed: Run, study: Path) -> None:
         ("submit", "--backbones", "swin", "--no-pretrained", "--runtime", "none", "--dry-run"),
         ("status",),
         ("reduce", "--allow-partial"),
+        ("report", "--allow-partial"),
     ]
     for step in steps:
         done = installed("msbatch", *step)
