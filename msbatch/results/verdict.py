@@ -102,7 +102,8 @@ def judge(evidence: Evidence) -> Verdict:
     carrying = tuple(backbone for backbone, rows in left.items() if rows == fewest)
     linked = tuple(name for name, p in evidence.covariates.items() if _small(p, ALPHA))
     if not associated:
-        category, sentence, carrying = Category.NONE, wording.NONE, ()
+        tested = [name for name, p in evidence.association.items() if p.number is not None]
+        category, sentence, carrying = Category.NONE, wording.none(tested), ()
     elif evidence.separating:
         category, sentence, carrying = Category.INSEPARABLE, wording.inseparable(evidence.separating), associated
     elif fewest or not evidence.beyond:

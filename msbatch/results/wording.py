@@ -11,7 +11,6 @@ from msbatch.results.metrics import Value
 UNBALANCED = 1.5  # patients of the larger class for one of the smaller
 SEVERELY_UNBALANCED = 3.0
 
-NONE = "No evidence above chance."
 NO_ABSENCE = (
     "This is no evidence that there is nothing: a difference may have been missed. "
     "More patients would tell, more cells of the same patients hardly."
@@ -24,6 +23,11 @@ _ALIKE = {
     "shape": "smears of both classes that were spread and dried alike, if shape is not itself what is looked for",
     "count": "as many cells from every patient, so that their number goes with neither class",
 }
+
+
+def none(tested: Sequence[str]) -> str:
+    """Say that nothing was found, and in what."""
+    return f"No evidence above chance in what was tested: {_list(tested)}." if tested else "Nothing could be tested."
 
 
 def inseparable(covariates: Sequence[str]) -> str:

@@ -27,7 +27,7 @@ def says(verdict: Verdict, *parts: str) -> bool:
 def test_without_an_association_nothing_is_claimed(p: float) -> None:
     verdict = judge(evidence(p))
     assert verdict.category is Category.NONE
-    assert verdict.sentence == "No evidence above chance."
+    assert verdict.sentence.startswith("No evidence above chance in what was tested: ")
     assert verdict.backbones == verdict.not_exceeded == ()
     assert wording.NO_ABSENCE in verdict.further
 
