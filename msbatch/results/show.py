@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from textwrap import fill
+from textwrap import TextWrapper
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -90,7 +90,9 @@ def _said(reduction: Reduction) -> Iterator[RenderableType]:
 
 
 def _wrapped(sentences: Iterable[str]) -> str:
-    return "\n".join(fill(sentence, WIDTH, subsequent_indent="  ", break_long_words=False) for sentence in sentences)
+    # Paths stay whole, so that they can be copied.
+    wrapper = TextWrapper(WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return "\n".join(map(wrapper.fill, sentences))
 
 
 def _chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
