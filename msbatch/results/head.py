@@ -125,7 +125,10 @@ class Head:
 
     def score_map(self) -> Array:
         """Give the matrix from labels of patients to patients' scores, shape (P, P)."""
-        return self.prediction_map() - self.training_means(np.eye(len(self.patients))[self.index])
+        # The training means of a label that one patient alone has; spelt out, since cells by patients may not fit.
+        mass = self._sum(self.weights)
+        means = (mass - np.diag(mass)) / (mass.sum() - mass)[:, None]
+        return np.asarray(self.prediction_map() - means)
 
     def _blocks(self) -> Iterator[tuple[NDArray[np.intp], _Block]]:
         return zip(self._rows, self._solvers, strict=True)

@@ -185,7 +185,8 @@ def components(features: ArrayLike, groups: ArrayLike, *, by_cell: bool = False,
     """
     values = np.asarray(features, np.float64)
     names, index = np.unique(np.asarray(groups).astype(np.str_), return_inverse=True)
-    means = np.stack([values[index == patient].mean(axis=0) for patient in range(len(names))])
+    sums = [np.bincount(index, column, len(names)) for column in values.T]
+    means = np.column_stack(sums) / np.bincount(index)[:, None]
     scaler = StandardScaler().fit(means)
     varying = np.ptp(means, axis=0) > 1e-9 * np.abs(means).max(axis=0)
     _, sizes, loadings = np.linalg.svd(scaler.transform(means)[:, varying], full_matrices=False)

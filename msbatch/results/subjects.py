@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,11 +55,14 @@ class Subjects:
     attributes: dict[str, dict[str, str]]
     embeddings: dict[str, Embedding] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def labels(self) -> dict[str, int]:
         """The class of every patient whose cells have one class."""
-        found = {patient: np.unique(self.cells.labels[self.cells.groups == patient]) for patient in self.attributes}
-        return {patient: int(own[0]) for patient, own in found.items() if len(own) == 1}
+        names, index = np.unique(self.cells.groups, return_inverse=True)
+        shares = np.bincount(index, self.cells.labels) / np.bincount(index)
+        return {
+            name: int(share) for name, share in zip(names.tolist(), shares.tolist(), strict=True) if share in (0, 1)
+        }
 
     @property
     def by_patient(self) -> bool:
