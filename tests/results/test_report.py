@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -11,6 +12,7 @@ import runs
 from studies import Study, draw_study
 
 from msbatch.layout import RunDir
+from msbatch.plan import Relabelling
 from msbatch.results.reduce import reduce
 from msbatch.results.report.page import SECTIONS, write_report
 
@@ -165,6 +167,18 @@ def test_labels_of_cells_are_told_within_patients(tmp_path: Path) -> None:
     assert "Patients, mean over patients" in page.text
     assert "resnet50: cells" in page.text
     assert "patients, by mean logit" not in page.text
+
+
+def test_the_area_by_chance_is_that_of_permuted_labels(tmp_path: Path) -> None:
+    run = draw_study(sizes=(4,) * 8).write(tmp_path)
+    found = reduce(run)
+    folds = found.results["resnet50"]
+    highest = sorted(folds.values(), key=lambda fold: fold.score)[4:]
+    labels = {fold.patient: int(fold in highest) for fold in folds.values()}
+    plan = found.plan.with_relabellings([Relabelling(number=1, labels=labels, seed=None, folds=())])
+    arms = {**found.arms, "resnet50.labels-01": folds}
+    page = Reader(write_report(run, replace(found, plan=plan, arms=arms)).read_text(encoding="utf-8"))
+    assert "under permuted labels 1.000 on average, over 1 training of all folds" in page.text
 
 
 def test_hostile_names_are_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

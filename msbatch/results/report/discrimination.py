@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from msbatch.layout import folder_name
-from msbatch.plan import Task
+from msbatch.plan import Task, arm_name
 from msbatch.predictions import Predictions
 from msbatch.results.calibration import PRIOR_NOTE, Calibration
 from msbatch.results.metrics import Value
@@ -139,10 +140,16 @@ def _frame(axes: Axes, x: str, y: str) -> None:
 def _auc_words(reduction: Reduction, backbone: str) -> str:
     """Give the area over patients, beside what trainings under permuted labels gave, where there are any."""
     said = f"Area under the ROC curve over patients: {say(patient_auc(reduction.results[backbone].values()))}; "
-    whole, prefix = len(reduction.plan.folds), f"{backbone}.labels-"
-    arms = [own for arm, own in reduction.arms.items() if arm.startswith(prefix) and len(own) == whole]
-    areas = [area.number for own in arms if (area := patient_auc(own.values())).number is not None]
+    areas = [area.number for area in _by_chance(reduction, backbone) if area.number is not None]
     if not areas:
-        return f"{said}by chance: not measured, as nothing was trained under permuted labels."
+        return f"{said}by chance: not measured, as no training of all folds under permuted labels is there."
     mean = say(Value(float(np.mean(areas))))
     return f"{said}under permuted labels {mean} on average, over {count(len(areas), 'training')} of all folds."
+
+
+def _by_chance(reduction: Reduction, backbone: str) -> Iterator[Value]:
+    """Give the area of each whole training under permuted labels, by these; fold results have the true ones."""
+    for relabelling in reduction.plan.relabellings:
+        own = reduction.arms.get(arm_name(backbone, 0, relabelling.number), {})
+        if len(own) == len(reduction.plan.folds):
+            yield patient_auc([replace(fold, label=relabelling.labels[fold.patient]) for fold in own.values()])

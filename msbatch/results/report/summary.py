@@ -53,6 +53,8 @@ def interval_words(reduction: Reduction) -> str:
     rows = [row for row in (reduction.cells[0], reduction.patients[0]) if row.get("intervals")]
     lines = dict.fromkeys(f"{row['intervals']}{'; ' if row['note'] else ''}{row['note']}" for row in rows)
     said = " ".join(f"{line[0].upper()}{line[1:]}." for line in lines)
+    for plain, usual in (("macro f1", "macro-F1"), ("f1 ", "F1 "), (" mcc", " MCC"), (" auc", " AUC")):
+        said = said.replace(plain, usual)
     return (
         f"Beneath each estimate: its 95 % interval. {said} Rows marked “alone” are fitted to that alone, fold by fold."
     )
@@ -91,7 +93,7 @@ def _nuisance(reduction: Reduction) -> Iterator[tuple[str, dict[int, FoldResult]
 def _grid(title: str, columns: dict[str, str], rows: list[Row], source: str) -> Grid:
     partial = any(row["status"] != "complete" for row in rows)
     named = [_named(row) for row in rows]
-    headings = {"name": "row"} | ({"folds": "folds"} if partial else {}) | columns
+    headings = {"name": "model"} | ({"folds": "folds"} if partial else {}) | columns
     return make_grid(title, headings, named, source=source)
 
 

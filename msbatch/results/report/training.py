@@ -42,7 +42,7 @@ def training(run: RunDir, reduction: Reduction) -> Training:
         bands = _bands(found)
         if bands:
             figures.append(_draw(backbone, bands, len(found)))
-    return Training(figures, [f"{count(number, 'fold')}: {reason}" for reason, number in reasons.most_common()])
+    return Training(figures, [f"{count(number, 'fold')}. {reason}" for reason, number in reasons.most_common()])
 
 
 def _read(run: RunDir, task: Task, reasons: Counter[str]) -> FoldCurves | None:
