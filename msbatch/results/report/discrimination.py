@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -23,6 +24,8 @@ from msbatch.results.tables import DIGITS, patient_auc
 Array = NDArray[np.float64]
 Curves = list[tuple[str, Array, Array]]  # whose, false positive rate or recall, true positive rate or precision
 
+_AS_THEY_ARE: dict[str, Any] = {"color": SERIES[0], "marker": "o", "markersize": 3.5, "linewidth": 0.9}
+_BALANCED = {**_AS_THEY_ARE, "color": SERIES[1], "marker": "s", "markersize": 6.5, "markerfacecolor": "none"}
 _GRID = np.linspace(0, 1, 101)
 _POOLED = (
     "One point of a curve for each patient's mean logit, pooled over models of which each held out one patient. "
@@ -46,7 +49,7 @@ def discrimination(reduction: Reduction, backbone: str) -> Figure | None:
     with drawing(2.6) as canvas:
         for axes, curves, part in zip(canvas.subplots(1, 2), (roc, pr), ("roc", "pr"), strict=True):
             _draw(axes, curves, part, within)
-        canvas.subplots_adjust(0.1, 0.17, 0.98, 0.9, 0.32)
+        canvas.subplots_adjust(0.12, 0.17, 0.98, 0.9, 0.32)
         svg = to_svg(canvas, name, f"{backbone}: ROC curve and precision-recall curve")
     data = [
         [part, whose, x, y]
@@ -68,11 +71,11 @@ def reliability(backbone: str, found: Sequence[Calibration]) -> Figure | None:
         axes = canvas.add_axes((0.12, 0.16, 0.62, 0.8))
         _frame(axes, "probability of the positive class", "share of positive cells")
         axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.9)
-        for own, colour, marker in zip(found, SERIES, "os", strict=False):
+        for own in found:
             predicted, observed = ([getattr(part, key) for part in own.bins] for key in ("predicted", "observed"))
-            axes.plot(predicted, observed, f"{marker}-", color=colour, markersize=4, linewidth=0.9)
+            axes.plot(predicted, observed, **_BALANCED if own.balanced else _AS_THEY_ARE)
         svg = to_svg(canvas, name, f"{backbone}: share of positive cells against probability, in bins")
-    key = (("class-0", "cells as they are"), ("class-1", "each class given half of the weight"))
+    key = (("class-0", "cells as they are"), ("hollow-square", "each class given half of the weight"))
     return Figure(name, backbone, PRIOR_NOTE, svg, key, source="calibration_bins.csv")
 
 

@@ -133,7 +133,8 @@ def _field(row: Row, key: str, notes: list[str], signed: bool) -> Field:
         return Field(text, order=order)
     if low.number is None or high.number is None:
         return Field(text, "no interval", order, low.reason, _note(low.reason, notes))
-    return Field(text, f"{write(low.number)}–{write(high.number)}", order)
+    dash = " to " if low.number < 0 else "–"
+    return Field(text, f"{write(low.number)}{dash}{write(high.number)}", order)
 
 
 def _note(reason: str, notes: list[str]) -> int:
