@@ -98,6 +98,15 @@ def test_several_odd_folds_that_share_nothing_say_so() -> None:
     assert say(4, 7, known=known)[-1].startswith("The 2 odd folds: they share no value of any covariate.")
 
 
+@pytest.mark.parametrize("odd", [(4, 7), (4, 5)])
+def test_odd_folds_share_nothing_by_a_value_that_is_missing(odd: tuple[int, ...]) -> None:
+    blank = {4, 7}
+    known = read_covariates(
+        {f"P{number:02d}": {"sex": "NA" if number in blank else "FM"[number % 2]} for number in range(12)}
+    )
+    assert say(*odd, known=known)[-1].startswith("The 2 odd folds: they share no value of any covariate.")
+
+
 def test_a_good_cohort_has_one_sentence_that_names_its_worst_fold_and_does_not_accuse_it() -> None:
     (said,) = say(4, hits=47)
     assert said.startswith("No fold of resnet50 is odd. The least likely is fold 04, with 78.3%")
