@@ -32,7 +32,7 @@ COMMANDS = {
 HELP = """Leave-one-patient-out transfer learning on blood-cell images.
 
 \b
-From a folder of images to a table:
+From a folder of images to a report:
   msbatch pack images/ --table cohort.csv -o cohort.h5
   msbatch submit --backbones swin,resnet50 --local
   msbatch report

@@ -145,6 +145,14 @@ def test_a_partial_run_says_so_first_and_why(tmp_path: Path) -> None:
     assert "7 of 8" in page.text
 
 
+def test_missing_further_trainings_leave_the_summaries_whole(tmp_path: Path) -> None:
+    study = draw_study(sizes=(4,) * 8)
+    page = read(study.write(tmp_path, study.plan.with_seeds(2)))
+    banner = page.text[: page.text.index("1 The answer")]
+    assert "Partial: 8 of 16 folds are missing, all of them of further trainings" in banner
+    assert "Every total below is partial" not in banner
+
+
 def test_a_run_without_any_prediction_still_has_a_report(tmp_path: Path) -> None:
     study = draw_study(sizes=(4,) * 8)
     page = read(Study(study.labels, {"resnet50": {}}, study.attributes, study.looks).write(tmp_path))

@@ -59,10 +59,9 @@ def covariate_grid(reduction: Reduction) -> Grid | None:
     negative, positive = reduction.plan.classes
     columns = {"covariate": "covariate", "level": "value", "negatives": negative, "positives": positive, "both": "both"}
     columns |= {"remark": "remark"}
-    if not any(row["both"] for row in rows):
-        del columns["both"]
+    shown = {key: name for key, name in columns.items() if any(row[key] for row in rows) or key.endswith("tives")}
     marked = [bool(row["remark"]) for row in rows]
-    return make_grid("Patients of each class by covariate", columns, rows, marked=marked)
+    return make_grid("Patients of each class by covariate", shown, rows, marked=marked)
 
 
 def _packing(reduction: Reduction) -> list[Step]:
