@@ -9,10 +9,14 @@ from msbatch.errors import MsbatchError
 Attributes = Mapping[str, str]
 
 
+MISSING = {"", "na", "n/a", "nan", "none", "unknown"}  # in any case
+
+
 def covariate(attributes: Attributes, name: str) -> str:
     """Give a patient's value in a column, in lower case; '' where it is missing."""
     wanted = name.strip().casefold()
-    return next((text.strip().casefold() for column, text in attributes.items() if column.casefold() == wanted), "")
+    found = next((text.strip().casefold() for column, text in attributes.items() if column.casefold() == wanted), "")
+    return "" if found in MISSING else found
 
 
 def strata(attributes: Sequence[Attributes], names: Sequence[str]) -> list[int]:

@@ -32,3 +32,9 @@ def test_an_unknown_column_is_refused_with_those_there_are() -> None:
     with pytest.raises(MsbatchError, match="has no column batsh") as refusal:
         check_covariates(TABLE, ["sex", "batsh"])
     assert refusal.value.hint == "It has: Batch, Sex."
+
+
+@pytest.mark.parametrize("text", ["", " ", "NA", "n/a", "unknown"])
+def test_a_word_for_missing_is_a_missing_value(text: str) -> None:
+    assert covariate({"sex": text}, "sex") == ""
+    assert strata([{"sex": text}, {"sex": ""}, {"sex": "F"}], ["sex"]) == [0, 0, 1]

@@ -12,12 +12,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from msbatch.covariates import MISSING
 from msbatch.results.head import Array
 from msbatch.results.metrics import Value
 from msbatch.results.nuisance import COMPONENTS, components
 from msbatch.results.subgroups import Outcome, fisher, gap
 
-MISSING = {"", "na", "n/a", "nan", "none", "unknown"}
 FEW_NUMBERS = 5  # as many whole numbers, or fewer, are codes: of a batch or a site, say
 
 Kind = Literal["category", "number", "identifier", "constant"]

@@ -112,6 +112,7 @@ def evidence(
         separating=tests.separating,
         estimates=estimates,
         untested=tuple(name for name in backbones if name not in refits),
+        refits=min((test.permutations for test in refits.values() if test.p.number is not None), default=0),
     )
 
 

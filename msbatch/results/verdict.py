@@ -52,6 +52,8 @@ class Evidence:
         Summaries to be named beside the verdict, by what they are.
     untested : tuple of str
         Fine-tuned backbones of which there are estimates and no p.
+    refits : int
+        Trainings under permuted labels that their p rests on; of the backbone with the fewest.
     """
 
     patients: int
@@ -62,6 +64,7 @@ class Evidence:
     separating: tuple[str, ...] = ()
     estimates: Mapping[str, tuple[Value, Interval]] = field(default_factory=dict)
     untested: tuple[str, ...] = ()
+    refits: int = 0
 
 
 @dataclass(frozen=True)
@@ -139,6 +142,7 @@ def _what_it_rests_on(evidence: Evidence, carrying: tuple[str, ...]) -> list[str
         *wording.association(evidence.association, holm(list(evidence.association.values()))),
         *wording.carried_by(carrying, len(evidence.association)),
         *wording.untested_backbones(evidence.untested),
+        *wording.few_refits(evidence.refits, ALPHA),
         *wording.estimates(evidence.estimates),
         *wording.patients(evidence.patients, evidence.per_class),
         *wording.few(evidence.per_class),

@@ -74,9 +74,19 @@ def untested_backbones(names: Sequence[str]) -> list[str]:
     ]
 
 
+def few_refits(number: int, level: float) -> list[str]:
+    """Say where so few trainings under permuted labels allow no small p."""
+    if not number or 1 / (1 + number) <= level:
+        return []
+    return [
+        f"The fine-tuned p rests on {number} trainings under permuted labels, so it cannot be below "
+        f"{1 / (1 + number):.3f}: {math.ceil(1 / level) - 1} are the least for a claim."
+    ]
+
+
 def estimates(found: Mapping[str, tuple[Value, Interval]]) -> list[str]:
     """Give every estimate with its interval, or say why there is none."""
-    return [f"{name}: {_estimate(value, interval)}." for name, (value, interval) in found.items()]
+    return [f"{name[:1].upper()}{name[1:]}: {_estimate(value, interval)}." for name, (value, interval) in found.items()]
 
 
 def patients(total: int, per_class: Mapping[str, int]) -> list[str]:

@@ -236,3 +236,15 @@ def test_one_class_only_is_no_claim_and_no_division_by_zero() -> None:
     assert verdict.category is Category.NONE
     assert says(verdict, "Indicative only", "0 of class ms")
     assert not says(verdict, "balanced")
+
+
+def test_a_p_of_few_refits_says_how_small_it_could_have_been() -> None:
+    said = " ".join(judge(replace(evidence(), refits=2)).further)
+    assert "rests on 2 trainings under permuted labels, so it cannot be below 0.333: 19 are the least" in said
+    assert "trainings under permuted labels" not in " ".join(judge(replace(evidence(), refits=19)).further)
+
+
+def test_backbones_without_refits_are_said_to_be_untested() -> None:
+    said = " ".join(judge(replace(evidence(), untested=("swin", "vit"))).further)
+    assert "The fine-tuned swin and vit were not tested" in said
+    assert "not tested" not in " ".join(judge(evidence()).further)
