@@ -30,10 +30,7 @@ def tables(reduction: Reduction) -> dict[str, Table]:
         "cells": _table(reduction.cells),
         "patients": _table(reduction.patients),
         "missing": _table([vars(gap) for gap in reduction.missing], ("backbone", "fold", "patient", "reason")),
-        "comparison": _table(
-            [vars(pair) | {"seeds": reduction.comparison.seeds} for pair in reduction.comparison.pairs],
-            ("first", "second"),
-        ),
+        "comparison": _table(list(_pair_rows(reduction)), ("first", "second")),
         "oddfolds": _table(list(_odd_rows(reduction)), ("backbone", "fold")),
         "influence": _table(list(_influence_rows(reduction)), ("backbone", "over", "patient")),
         "subgroups": _table(list(_level_rows(reduction)), ("backbone", "covariate", "level")),

@@ -139,6 +139,13 @@ def test_a_script_gets_all_tables_and_the_verdict_as_strict_json(tmp_path: Path,
     assert plain["complete"] is False
 
 
+def test_whether_all_arrangements_were_looked_at_is_said_alike_in_every_table(tmp_path: Path) -> None:
+    run = draw_study(backbones=("resnet50", "swin")).write(tmp_path)
+    reduce(run)
+    for table in ("comparison", "gaps", "tests"):
+        assert {row["exact"] for row in read_rows(run, table)} <= {"yes", "no"}, table
+
+
 def test_json_numbers_and_reasons_are_those_of_the_tables(tmp_path: Path) -> None:
     run = draw_study().write(tmp_path)
     plain = as_json(reduce(run))
