@@ -81,9 +81,10 @@ def patient_auc(folds: Iterable[FoldResult]) -> Value:
 
     Their offsets then do not lean against the held-out label, which is what pooling over folds asks for.
     """
-    own = [fold for fold in folds if fold.label is not None]
+    given = list(folds)
+    own = [fold for fold in given if fold.label is not None]
     if not own:
-        return Value(None, "cells carry the labels")
+        return Value(None, "cells carry the labels" if given else "no patient has one")
     labels, scores = np.array([fold.label for fold in own], np.uint8), np.array([fold.score for fold in own])
     return auc(labels, np.round(scores, DIGITS))
 

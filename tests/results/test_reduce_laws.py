@@ -6,8 +6,8 @@ import random
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from packed import Study, draw_study, read_rows, renamed_plan
 from runs import predict_all
-from studies import Study, draw_study, read_rows, renamed_plan
 
 from msbatch.layout import RunDir
 from msbatch.plan import load_plan

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from packed import Study, draw_study, read_header, read_rows
 from rich.console import Console
 from runs import make_run
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score, roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from studies import Study, draw_study, read_header, read_rows
 
 from msbatch.cohort.features import COLOUR, FEATURES
 from msbatch.cohort.folds import draw_plan

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 import pytest
 import runs
-from studies import Study, draw_study
+from packed import Study, draw_study
 
 from msbatch.layout import RunDir
 from msbatch.plan import Relabelling

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import runs
+from packed import draw_study
 from playwright.sync_api import Browser, Page, sync_playwright
-from studies import draw_study
 from test_report import CLASSES, HOSTILE
 
 from msbatch.results.reduce import reduce

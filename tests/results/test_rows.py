@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from studies import draw_study, read_rows
+from packed import draw_study, read_rows
 
 from msbatch.results.intervals import clopper_pearson
 from msbatch.results.reduce import reduce

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from packed import draw_looks, draw_study
 from runs import make_store
-from studies import draw_looks, draw_study
 
 from msbatch.results import subjects
 from msbatch.results.network import NETWORK, embed

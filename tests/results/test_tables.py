@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from packed import draw_study, read_header, read_rows
 from runs import make_run
-from studies import draw_study, read_header, read_rows
 
 from msbatch.layout import RunDir
 from msbatch.results.metrics import Value
