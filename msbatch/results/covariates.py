@@ -137,7 +137,16 @@ def association(covariate: Covariate, labels: Mapping[str, int], *, seed: int = 
 
 
 def separates(covariate: Covariate, labels: Mapping[str, int]) -> bool:
-    """Say whether a covariate tells the classes apart completely, so that nothing can be told from it."""
+    """Say whether a covariate tells the classes apart completely, so that nothing can be told from it.
+
+    Not where it is known of less than half of a class, or where a value has fewer than two patients on average: such
+    a covariate separates by being scarce.
+    """
+    known = [[patient in covariate.values for patient, own in labels.items() if own == label] for label in (0, 1)]
+    if any(2 * sum(own) < len(own) for own in known):
+        return False
+    if covariate.kind == "category" and 2 * len(set(covariate.values.values())) > len(covariate.values):
+        return False
     if covariate.kind == "category":
         table = _table(covariate, labels)
         return bool((table.min(axis=1) == 0).all() and (table.sum(axis=0) > 0).all())
@@ -171,7 +180,7 @@ def _kind(values: Sequence[str]) -> Kind:
     numbers = [_number(text) for text in distinct]
     real = [number for number in numbers if number is not None]
     if len(real) == len(distinct):
-        codes = len(distinct) <= FEW_NUMBERS and all(number.is_integer() for number in real)
+        codes = len(distinct) <= FEW_NUMBERS and all(_is_whole(text) for text in distinct)
         return "category" if codes and len(distinct) < len(values) else "number"
     return "identifier" if len(distinct) == len(values) else "category"
 
@@ -189,6 +198,11 @@ def _plain_number(text: str) -> float | None:
         number = float(text)
         return number if np.isfinite(number) and "_" not in text else None
     return None
+
+
+def _is_whole(text: str) -> bool:
+    number = _plain_number(text)
+    return number is not None and number.is_integer()
 
 
 def _none(reason: str) -> Outcome:
