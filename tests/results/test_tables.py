@@ -165,7 +165,7 @@ def test_the_verdict_of_a_study_is_in_words(tmp_path: Path) -> None:
     assert reduction.cohort is not None
     assert said["sentence"] == reduction.cohort.verdict.sentence
     assert any("This rests on 8 patients (4 control, 4 MS)" in sentence for sentence in said["further"])
-    assert any(sentence.startswith("sensitivity of resnet50 over patients: ") for sentence in said["further"])
+    assert any(sentence.startswith("Sensitivity of resnet50 over patients: ") for sentence in said["further"])
     assert list(said["odd_folds"]) == ["resnet50"]
 
 
