@@ -71,6 +71,11 @@ def patient_rows(plan: Plan, backbone: str, results: Mapping[int, FoldResult]) -
     return [{"backbone": backbone, "rule": rule, **head, **_called(plan, backbone, rule, results)} for rule in rules]
 
 
+def is_end(key: str, row: Row) -> bool:
+    """Whether it is an end of another measure's interval; a class may be called low."""
+    return key.endswith(("_low", "_high")) and key.rpartition("_")[0] in row
+
+
 def _mark(plan: Plan, results: Mapping[int, FoldResult]) -> Row:
     done, expected = len(results), len(plan.folds)
     status = "complete" if done == expected else "partial"

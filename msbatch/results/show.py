@@ -13,7 +13,7 @@ from rich.text import Text
 from msbatch.config import SHORT_NAMES
 from msbatch.results.metrics import Value
 from msbatch.results.reduction import Reduction
-from msbatch.results.rows import Row
+from msbatch.results.rows import Row, is_end
 from msbatch.results.tables import odd_sentences, verdict_json
 from msbatch.results.tables import tables as all_tables
 
@@ -143,14 +143,9 @@ def _summary(rows: Sequence[Row], notes: _Notes) -> Table:
     marks = ["" if row["status"] == "complete" else "\nPARTIAL" for row in rows]
     alarms = [_ALARM if mark else "" for mark in marks]
     table.add_row("folds", *map(Text, map(str.__add__, folds, marks), alarms))
-    for key in (key for key in rows[0] if key not in _NOT_SHOWN and not _is_end(key, rows[0])):
+    for key in (key for key in rows[0] if key not in _NOT_SHOWN and not is_end(key, rows[0])):
         table.add_row(_measure(key), *(Text(notes.show(row[key]) + _interval(row, key)) for row in rows))
     return table
-
-
-def _is_end(key: str, row: Row) -> bool:
-    """Whether it is an end of another measure's interval; a class may be called low."""
-    return key.endswith(("_low", "_high")) and key.rpartition("_")[0] in row
 
 
 def _interval(row: Row, key: str) -> str:
