@@ -107,11 +107,12 @@ def look_at(
     own = list(folds.values())
     cells = {fold.patient: fold.counts for fold in own}
     calls = {fold.patient: _call(fold) for fold in own}
+    split = [each for each in covariates if each.testable and plan.level == "patient"]
     return Backbone(
         odd=odd_folds(own),
         influence={"cells": influence(cells)} | ({"patients": influence(calls)} if plan.level == "patient" else {}),
         calibration=_calibrate(list(predictions.values())),
-        subgroups=[subgroups(own, each.name, each.levels, seed=plan.seed) for each in covariates if each.testable],
+        subgroups=[subgroups(own, each.name, each.levels, seed=plan.seed) for each in split],
     )
 
 
@@ -177,9 +178,17 @@ def estimates(summaries: Sequence[Row]) -> dict[str, tuple[Value, Interval]]:
         for name in ("sensitivity", "specificity"):
             value, low, high = (row[key] for key in (name, f"{name}_low", f"{name}_high"))
             if isinstance(value, Value) and isinstance(low, Value) and isinstance(high, Value):
-                of = f"{name} of {row['backbone']} over patients"
-                found[of] = (value, Interval(low, high, str(row["intervals"])))
+                found[f"{name} of {row['backbone']} {_over(row)}"] = (
+                    value,
+                    Interval(low, high, str(row["intervals"]), str(row["note"])),
+                )
     return found
+
+
+def _over(row: Row) -> str:
+    if row["status"] == "complete":
+        return "over patients"
+    return f"over {row['folds_done']} of {row['folds_expected']} patients, partial"
 
 
 def _call(fold: FoldResult) -> Counts:

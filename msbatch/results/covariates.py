@@ -169,8 +169,18 @@ def _by_class(covariate: Covariate, labels: Mapping[str, int]) -> list[list[floa
 
 def _covariate(name: str, patients: tuple[str, ...], attributes: Mapping[str, Mapping[str, str]]) -> Covariate:
     given = {patient: attributes[patient].get(name, "").strip() for patient in patients}
-    values = {patient: text for patient, text in given.items() if text.casefold() not in MISSING}
+    known = {patient: text for patient, text in given.items() if text.casefold() not in MISSING}
+    values = _one_spelling(known)
     return Covariate(name, _kind(list(values.values())), values, patients)
+
+
+def _one_spelling(values: Mapping[str, str]) -> dict[str, str]:
+    """Write values that differ by case alone as most patients have them: case makes no other value."""
+    spellings: dict[str, Counter[str]] = {}
+    for text in values.values():
+        spellings.setdefault(text.casefold(), Counter())[text] += 1
+    usual = {folded: min(own, key=lambda text: (-own[text], text)) for folded, own in spellings.items()}
+    return {patient: usual[text.casefold()] for patient, text in values.items()}
 
 
 def _kind(values: Sequence[str]) -> Kind:

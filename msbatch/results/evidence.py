@@ -35,6 +35,8 @@ class Tests:
         Beyond each nuisance row and covariate, by row, then by what embedded the images.
     covariates : dict of str to Outcome
         Each covariate's association with the label.
+    left_out : tuple of str
+        Covariates of whose values too few patients share one, to be a row.
     separating : tuple of str
         Covariates that separate the classes completely.
     readable : dict of str to PermutationTest
@@ -46,6 +48,7 @@ class Tests:
     measured: PermutationTest
     beyond: dict[str, dict[str, PermutationTest]]
     covariates: dict[str, Outcome] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
     separating: tuple[str, ...] = ()
     readable: dict[str, PermutationTest] = field(default_factory=dict)
 
@@ -64,7 +67,7 @@ def run_tests(subjects: Subjects, *, permutations: int = PERMUTATIONS, seed: int
     """
     run = _Run(subjects, permutations, seed)
     known = [own for own in table.read_covariates(subjects.attributes) if own.testable] if subjects.by_patient else []
-    rows = run.row_columns()
+    rows, measured = run.row_columns(), list(run.subjects.cells.columns)
     for own in known:  # a column may be called size, and must not stand in for what was measured
         rows[f"covariate {own.name}" if own.name in rows else own.name] = own.columns(subjects.cells.groups)
     labels = subjects.labels
@@ -77,6 +80,7 @@ def run_tests(subjects: Subjects, *, permutations: int = PERMUTATIONS, seed: int
             if columns.shape[1]
         },
         covariates={own.name: table.association(own, labels, seed=seed) for own in known},
+        left_out=tuple(row for row, columns in rows.items() if not columns.shape[1] and row not in measured),
         separating=tuple(own.name for own in known if table.separates(own, labels)),
         readable=run.readable(known),
     )
@@ -102,18 +106,23 @@ def evidence(
     backbones : sequence of str
         All fine-tuned ones.
     """
-    association = {**tests.association, **{f"fine-tuned {name}": test for name, test in refits.items()}}
     return Evidence(
         patients=len(subjects.attributes),
         per_class=subjects.per_class,
-        association={name: test.p for name, test in association.items()},
+        association={name: test.p for name, test in associations(tests, refits).items()},
         beyond={row: {name: test.p for name, test in own.items()} for row, own in tests.beyond.items()},
         covariates={name: outcome.p for name, outcome in tests.covariates.items()},
         separating=tests.separating,
         estimates=estimates,
         untested=tuple(name for name in backbones if name not in refits),
+        left_out=tests.left_out,
         refits=min((test.permutations for test in refits.values() if test.p.number is not None), default=0),
     )
+
+
+def associations(tests: Tests, refits: Mapping[str, PermutationTest]) -> dict[str, PermutationTest]:
+    """Give all tests of images and labels that are corrected for their number together."""
+    return {**tests.association, **{f"fine-tuned {name}": test for name, test in refits.items()}}
 
 
 @dataclass(frozen=True)

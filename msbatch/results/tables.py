@@ -9,7 +9,7 @@ import numpy as np
 
 from msbatch.results.comparison import holm
 from msbatch.results.covariates import Covariate
-from msbatch.results.evidence import MEASURED
+from msbatch.results.evidence import MEASURED, associations
 from msbatch.results.folds import FoldResult
 from msbatch.results.metrics import Value, auc
 from msbatch.results.oddwords import describe
@@ -48,9 +48,10 @@ def verdict_json(reduction: Reduction) -> dict[str, Any]:
     cohort = reduction.cohort
     odd = {name: odd_sentences(reduction, name) for name in reduction.backbones}
     if cohort is None:
-        return {"category": None, "reason": reduction.no_cohort, "odd_folds": odd}
+        return {"complete": reduction.complete, "category": None, "reason": reduction.no_cohort, "odd_folds": odd}
     said = cohort.verdict
     return {
+        "complete": reduction.complete,
         "category": said.category.value,
         "sentence": said.sentence,
         "further": list(said.further),
@@ -81,10 +82,9 @@ def patient_auc(folds: Iterable[FoldResult]) -> Value:
 
     Their offsets then do not lean against the held-out label, which is what pooling over folds asks for.
     """
-    given = list(folds)
-    own = [fold for fold in given if fold.label is not None]
+    own = [fold for fold in folds if fold.label is not None]
     if not own:
-        return Value(None, "cells carry the labels" if given else "no patient has one")
+        return Value(None, "no patient has a call")
     labels, scores = np.array([fold.label for fold in own], np.uint8), np.array([fold.score for fold in own])
     return auc(labels, np.round(scores, DIGITS))
 
@@ -185,7 +185,7 @@ def _nuisance_rows(reduction: Reduction) -> Iterator[Row]:
             head
             | {key: value for key, value in first.items() if key not in skipped}
             | {f"cells_{key}": value for key, value in over_cells.items()}
-            | {"patient_auc": patient_auc(results.values())}
+            | {"patient_auc": patient_auc(results.values() if plan.level == "patient" else ())}
         )
 
 
@@ -212,9 +212,8 @@ def _test_rows(reduction: Reduction) -> Iterator[Row]:
     if reduction.cohort is None:
         return
     tests, refits = reduction.cohort.tests, reduction.cohort.refits
-    yield from _tests("image and label are associated", tests.association)
+    yield from _tests("image and label are associated", associations(tests, refits))
     yield from _tests("image and label are associated", {MEASURED: tests.measured})
-    yield from _tests("a fine-tuned backbone and label are associated", refits)
     for row, own in tests.beyond.items():
         yield from _tests(f"beyond {row}", own)
     for name, test in tests.readable.items():

@@ -52,6 +52,8 @@ class Evidence:
         Summaries to be named beside the verdict, by what they are.
     untested : tuple of str
         Fine-tuned backbones of which there are estimates and no p.
+    left_out : tuple of str
+        Covariates that are tested for their association with the label, and not as rows.
     refits : int
         Trainings under permuted labels that their p rests on; of the backbone with the fewest.
     """
@@ -64,6 +66,7 @@ class Evidence:
     separating: tuple[str, ...] = ()
     estimates: Mapping[str, tuple[Value, Interval]] = field(default_factory=dict)
     untested: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
     refits: int = 0
 
 
@@ -138,25 +141,34 @@ def _small(p: Value, level: float) -> bool:
 
 def _what_it_rests_on(evidence: Evidence, carrying: tuple[str, ...]) -> list[str]:
     rows = {row: next((p.reason for p in own.values() if p.number is None), "") for row, own in evidence.beyond.items()}
+    tested = sum(p.number is not None for p in evidence.association.values())
+    unlimited = tuple(name for name in carrying if evidence.beyond and not _in_rows(evidence, name))
     return [
         *wording.association(evidence.association, holm(list(evidence.association.values()))),
-        *wording.carried_by(carrying, len(evidence.association)),
-        *wording.untested_backbones(evidence.untested),
-        *wording.few_refits(evidence.refits, ALPHA),
+        *wording.carried_by(carrying, tested),
+        *wording.beyond_untested(unlimited),
+        *wording.untested_backbones(evidence.untested, ALPHA / max(1, tested + len(evidence.untested))),
+        *wording.few_refits(evidence.refits, ALPHA / max(1, tested)),
         *wording.estimates(evidence.estimates),
         *wording.patients(evidence.patients, evidence.per_class),
         *wording.few(evidence.per_class),
         *wording.balance(evidence.patients, evidence.per_class),
         *wording.covariates(evidence.covariates, evidence.separating, ALPHA),
         *wording.untested(rows),
+        *wording.left_out(evidence.left_out),
     ]
+
+
+def _in_rows(evidence: Evidence, backbone: str) -> bool:
+    return any(backbone in own for own in evidence.beyond.values())
 
 
 def _what_to_collect(
     evidence: Evidence, category: Category, rows: tuple[str, ...], linked: tuple[str, ...]
 ) -> list[str]:
     tangled = (*evidence.separating, *(name for name in linked if name not in evidence.separating))
-    levels = (ALPHA / max(1, len(evidence.association)), ALPHA_BEYOND)
+    tested = sum(p.number is not None for p in evidence.association.values())
+    levels = (ALPHA / max(1, tested), ALPHA_BEYOND)
     last = {Category.NONE: [wording.NO_ABSENCE], Category.EXCEEDS: [wording.CONFIRM]}
     return [
         *wording.too_few_for_any_p(evidence.patients, evidence.per_class, levels),

@@ -64,24 +64,34 @@ def carried_by(backbones: Sequence[str], tried: int) -> list[str]:
     return [f"It holds for {_list(backbones)}, out of {tried} backbones that were tried."]
 
 
-def untested_backbones(names: Sequence[str]) -> list[str]:
-    """Say that estimates of fine-tuned backbones are no tests, and what would test them."""
+def untested_backbones(names: Sequence[str], level: float) -> list[str]:
+    """Say that estimates of fine-tuned backbones are no tests, and what would test them at this level."""
     if not names:
         return []
     return [
         f"The fine-tuned {_list(names)} {'was' if len(names) == 1 else 'were'} not tested: what follows are estimates. "
-        "Trainings under permuted labels test them: msbatch submit --permute-labels 19."
+        f"Trainings under permuted labels test them: msbatch submit --permute-labels {_refits_for(level)}."
     ]
 
 
 def few_refits(number: int, level: float) -> list[str]:
-    """Say where so few trainings under permuted labels allow no small p."""
-    if not number or 1 / (1 + number) <= level:
+    """Say where so few trainings under permuted labels allow no p that is small enough after correction."""
+    if not number or number >= _refits_for(level):
         return []
     return [
         f"The fine-tuned p rests on {number} trainings under permuted labels, so it cannot be below "
-        f"{1 / (1 + number):.3f}: {math.ceil(1 / level) - 1} are the least for a claim."
+        f"{1 / (1 + number):.3f}: beside the other tests, {_refits_for(level)} are the least for a claim of its own."
     ]
+
+
+def beyond_untested(names: Sequence[str]) -> list[str]:
+    """Say that a backbone's association was not tested against the nuisance rows, where the verdict names it."""
+    return [f"Beyond nuisance rows {_list(names)} was not tested."] if names else []
+
+
+def left_out(names: Sequence[str]) -> list[str]:
+    """Say which covariates too few patients share a value of."""
+    return [f"Beyond {_list(names)} was not tested: too few patients share a value."] if names else []
 
 
 def estimates(found: Mapping[str, tuple[Value, Interval]]) -> list[str]:
@@ -177,6 +187,11 @@ def alike(row: str) -> str:
     """Say what would make a nuisance row tell the classes apart no more."""
     known = _ALIKE.get(row, f"patients of both classes with like {row}")
     return f"Collect {known}."
+
+
+def _refits_for(level: float) -> int:
+    """Give the fewest permutations whose smallest p, 1 / (1 + B), reaches a level."""
+    return math.ceil(1 / level - 1e-9) - 1
 
 
 def _reachable(negatives: int, positives: int, levels: tuple[float, float]) -> bool:

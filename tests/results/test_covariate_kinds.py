@@ -122,6 +122,12 @@ def test_numbers_are_tested_against_all_arrangements_of_the_labels(ages: list[in
     assert outcome.p.number == pytest.approx(np.mean([own >= observed - 1e-9 for own in null]))
 
 
+def test_upper_and_lower_case_make_no_other_value() -> None:
+    assert read("F", "f", "F", "M", "m", "m").values == {
+        "P000": "F", "P001": "F", "P002": "F", "P003": "m", "P004": "m", "P005": "m"
+    }  # fmt: skip
+
+
 def test_a_date_is_tested_as_a_number_of_days() -> None:
     days = read("2024-01-01", "2024-01-02", "2024-01-05", "2024-02-01", "2024-02-02", "2024-02-05")
     labels = classes(0, 0, 0, 1, 1, 1)

@@ -239,12 +239,30 @@ def test_one_class_only_is_no_claim_and_no_division_by_zero() -> None:
 
 
 def test_a_p_of_few_refits_says_how_small_it_could_have_been() -> None:
-    said = " ".join(judge(replace(evidence(), refits=2)).further)
-    assert "rests on 2 trainings under permuted labels, so it cannot be below 0.333: 19 are the least" in said
-    assert "trainings under permuted labels" not in " ".join(judge(replace(evidence(), refits=19)).further)
+    two = {"net": Value(0.001), "fine-tuned net": Value(0.333)}
+    said = " ".join(judge(replace(evidence(), association=two, refits=2)).further)
+    assert "rests on 2 trainings under permuted labels, so it cannot be below 0.333" in said
+    assert "39 are the least" in said
+    enough = judge(replace(evidence(), association=two, refits=39)).further
+    assert "trainings under permuted labels" not in " ".join(enough)
+
+
+def test_as_many_refits_as_are_asked_for_can_carry_a_claim() -> None:
+    least = {"net": Value(0.9), "fine-tuned net": Value(1 / 40)}
+    assert judge(replace(evidence(), association=least, refits=39)).category is Category.ASSOCIATED
+    one_less = {**least, "fine-tuned net": Value(1 / 39)}
+    assert judge(replace(evidence(), association=one_less, refits=38)).category is Category.NONE
+
+
+def test_a_backbone_that_no_row_was_tried_on_is_said_to_be_untested_beyond_them() -> None:
+    alone = {"net": Value(0.9), "fine-tuned net": Value(0.001)}
+    said = judge(replace(evidence(), association=alone)).further
+    assert "Beyond nuisance rows fine-tuned net was not tested." in said
+    assert not says(judge(evidence()), "Beyond nuisance rows")
 
 
 def test_backbones_without_refits_are_said_to_be_untested() -> None:
     said = " ".join(judge(replace(evidence(), untested=("swin", "vit"))).further)
     assert "The fine-tuned swin and vit were not tested" in said
+    assert "--permute-labels 59" in said
     assert "not tested" not in " ".join(judge(evidence()).further)
