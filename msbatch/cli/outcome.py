@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from msbatch.cluster.status import RunStatus
     from msbatch.layout import RunDir
+    from msbatch.results.reduction import Reduction
 
 ROWS = 24  # of a table that is read at a glance
 
@@ -101,11 +102,10 @@ def report(run: Path | None, allow_partial: bool) -> None:
       msbatch report
     """
     from msbatch.layout import find_run
-    from msbatch.results.reduce import reduce as reduce_run
     from msbatch.results.report.page import write_report
 
     found = find_run(run)
-    reduction = reduce_run(found)
+    reduction = _reduce(found)
     click.echo(write_report(found, reduction))
     click.echo(reduction.cohort.verdict.sentence if reduction.cohort else f"No verdict: {reduction.no_cohort}")
     if not reduction.complete and not allow_partial:
@@ -150,10 +150,9 @@ def tensorboard(run: Path | None, port: int) -> None:
 def show_reduction(run: RunDir, as_json: bool = False) -> bool:
     """Reduce a run, print its tables, and say whether it is complete."""
     from msbatch.results import show
-    from msbatch.results.reduce import reduce as reduce_run
     from msbatch.terminal import make_console
 
-    reduction = reduce_run(run)
+    reduction = _reduce(run)
     if as_json:
         click.echo(json.dumps(show.as_json(reduction), indent=2))
         return reduction.complete
@@ -167,3 +166,12 @@ def show_reduction(run: RunDir, as_json: bool = False) -> bool:
 def _incomplete(run: RunDir) -> IncompleteError:
     see, train = f"See why with: msbatch status {run.root}", "Train them with: msbatch submit --local"
     return IncompleteError("Folds are missing, so every total is partial.", see if run.on_cluster else train)
+
+
+def _reduce(run: RunDir) -> Reduction:
+    """Reduce a run; on a terminal something moves meanwhile."""
+    from msbatch.results.reduce import reduce as reduce_run
+    from msbatch.terminal import make_console
+
+    with make_console(stderr=True).status("Reading predictions, running tests ..."):
+        return reduce_run(run)
