@@ -1,6 +1,7 @@
 """The report as its reader gets it: what it says, what it never says, and what a hostile name does to it."""
 
 import csv
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -13,8 +14,11 @@ from packed import Study, draw_study
 
 from msbatch.layout import RunDir
 from msbatch.plan import Relabelling
+from msbatch.results.metrics import Value
+from msbatch.results.permutation import PermutationTest
 from msbatch.results.reduce import reduce
 from msbatch.results.report.page import SECTIONS, write_report
+from msbatch.results.report.summary import interval_words, summaries
 
 HOSTILE = {
     "P00": "<img src=x onerror=alert(1)>",
@@ -143,6 +147,7 @@ def test_a_partial_run_says_so_first_and_why(tmp_path: Path) -> None:
     assert "Partial: 1 of 8 folds are missing" in banner
     assert "resnet50, fold 03 (P03): No predictions" in banner
     assert "7 of 8" in page.text
+    assert "the lowest of 7 draws" in page.text
 
 
 def test_missing_further_trainings_leave_the_summaries_whole(tmp_path: Path) -> None:
@@ -167,6 +172,49 @@ def test_without_the_store_there_is_no_verdict_and_the_page_says_why(tmp_path: P
     assert "cohort.h5 does not exist" in page.text
     assert "img" not in dict(page.elements)
     assert "All folds" in page.text
+    assert re.search(r"missing data ?to fill in", page.text)
+
+
+def test_it_says_what_became_of_missing_values(tmp_path: Path) -> None:
+    study = draw_study(sizes=(4,) * 8)
+    study.attributes["P03"]["age"] = "NA"
+    page = read(study.write(tmp_path))
+    said = "Patients without a value: age: 1. For the tests beyond a covariate a missing number was set to the mean"
+    assert said in page.text
+    assert "Never imputed" not in page.text
+
+
+def test_only_refits_with_a_p_are_reported(tmp_path: Path) -> None:
+    run = draw_study(sizes=(4,) * 8, backbones=("resnet50", "vit")).write(tmp_path)
+    found = reduce(run)
+    none = Value(None, "no refit under permuted labels is whole")
+    refits = {"resnet50": PermutationTest(Value(1.0), Value(0.05), 0.05, 19), "vit": PermutationTest(none, none)}
+    for own, told in ((refits, True), ({"vit": refits["vit"]}, False)):
+        reduction = replace(found, cohort=replace(found.cohort, refits=own))  # type: ignore[type-var]
+        text = Reader(write_report(run, reduction).read_text(encoding="utf-8")).text
+        assert ("Fine-tuned backbones (resnet50) were trained again" in text) == told
+        assert ("every fold anew under permuted labels (resnet50: 19 permutations)." in text) == told
+        assert ("of fine-tuned backbones it trains every fold anew" in text) == told
+
+
+def test_how_intervals_were_made_is_told_of_every_row_that_differs(tmp_path: Path) -> None:
+    study = draw_study(sizes=(4,) * 8, backbones=("resnet50", "vit"))
+    study.logits["vit"] = {name: [10.0 * own - 5.0 for own in labels] for name, labels in study.labels.items()}
+    found = reduce(study.write(tmp_path))
+    methods = {str(row["backbone"]): str(row["intervals"]) for row in found.cells if row["intervals"]}
+    assert methods["resnet50"] != methods["vit"]
+    said = interval_words(found).casefold().replace("macro-f1", "macro f1")
+    for name, method in methods.items():
+        assert re.search(rf"\b{name}(; [a-z ]+ alone)*: {re.escape(method.casefold())}\.", said)
+
+
+def test_classes_called_low_and_high_keep_their_f1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "CLASSES", ("low", "high"))
+    for grid in summaries(reduce(draw_study(sizes=(4,) * 8).write(tmp_path))):
+        row = next(own for own in grid.rows if own[0].text == "always-positive")
+        shown = dict(zip(grid.header, row, strict=True))
+        assert [shown[key].text for key in ("F1 low", "F1 high")] == ["0.000", "0.667"]
+        assert not any(own.between for own in row)
 
 
 def test_labels_of_cells_are_told_within_patients(tmp_path: Path) -> None:
@@ -174,6 +222,7 @@ def test_labels_of_cells_are_told_within_patients(tmp_path: Path) -> None:
     assert "Nothing is pooled over models" in page.text
     assert "Patients, mean over patients" in page.text
     assert "resnet50: cells" in page.text
+    assert "No fold could be called odd or not" in page.text
     assert "patients, by mean logit" not in page.text
 
 

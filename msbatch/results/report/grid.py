@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from msbatch.results.metrics import Value
@@ -117,6 +117,12 @@ def say(value: Value) -> str:
 def count(number: int, noun: str) -> str:
     """Write a number of things: thousands apart, and their name in the right form."""
     return f"{number:,} {noun if number == 1 else f'{noun}s'}".replace(",", "\u202f")
+
+
+def span(numbers: Iterable[int]) -> str:
+    """Write the lowest and the highest of some numbers, or the one number that all of them are."""
+    ordered = sorted(set(numbers))
+    return f"{ordered[0]}" if len(ordered) == 1 else f"{ordered[0]} to {ordered[-1]}"
 
 
 def _field(row: Row, key: str, notes: list[str], signed: bool) -> Field:

@@ -20,7 +20,7 @@ from msbatch.results.report import panels, paper, thumbnails
 from msbatch.results.report.discrimination import discrimination, reliability
 from msbatch.results.report.flow import class_words, covariate_grid, covariate_tests, flow
 from msbatch.results.report.forest import forest
-from msbatch.results.report.grid import count
+from msbatch.results.report.grid import count, span
 from msbatch.results.report.summary import confusions, interval_words, summaries, summary_figure
 from msbatch.results.report.svg import Figure
 from msbatch.results.report.training import training
@@ -92,7 +92,7 @@ def _content(run: RunDir, reduction: Reduction, writer: _FigureWriter) -> dict[s
         "missing": reduction.missing,
         "tasks": len(plan.tasks),
         "verdict": cohort.verdict if cohort else None,
-        "refits": cohort.refits if cohort else {},
+        "refits": _refits(reduction),
         "no_cohort": reduction.no_cohort,
         **_answer(reduction, writer),
         **_cohort(reduction),
@@ -102,6 +102,18 @@ def _content(run: RunDir, reduction: Reduction, writer: _FigureWriter) -> dict[s
         **_training(run, reduction, writer),
         **_paper(run, reduction),
     }
+
+
+def _refits(reduction: Reduction) -> dict[str, str]:
+    """Give the permutations of each fine-tuned backbone that was tested by them."""
+    tests = reduction.cohort.refits if reduction.cohort else {}
+    return {name: count(test.permutations, "permutation") for name, test in tests.items() if test.p.number is not None}
+
+
+def _draws(reduction: Reduction) -> str:
+    """Give how many folds an odd one is the worst of: those with a label, as far as they are there."""
+    labelled = [sum(fold.label is not None for fold in folds.values()) for folds in reduction.results.values()]
+    return span(filter(None, labelled)) if any(labelled) else ""
 
 
 def _answer(reduction: Reduction, writer: _FigureWriter) -> dict[str, Any]:
@@ -171,6 +183,7 @@ def _paper(run: RunDir, reduction: Reduction) -> dict[str, Any]:
         "version_words": _version_words(made.versions),
         "size_words": f"{count(len(plan.folds), 'patient')}, {count(len(plan.backbones), 'backbone')}",
         "class_words": "; ".join(class_words(plan)),
+        "draws": _draws(reduction),
         "validation_words": paper.validation_words(plan),
         "early": sum(fold.early_stopping for fold in plan.folds),
         "claim": paper.claim(reduction, made),

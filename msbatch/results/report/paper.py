@@ -14,7 +14,7 @@ from msbatch.layout import RunDir
 from msbatch.plan import Plan
 from msbatch.results.reduction import Reduction
 from msbatch.results.report.flow import class_words
-from msbatch.results.report.grid import count
+from msbatch.results.report.grid import count, span
 
 TO_FILL_IN = "to fill in"
 
@@ -97,8 +97,6 @@ def claim(reduction: Reduction, made: Made) -> list[tuple[str, str, str]]:
     level = "patients" if plan.level == "patient" else "cells within patients"
     versions = ", ".join(f"{name} {version}" for name, version in made.versions.items())
     start = "Pretrained weights; the head anew." if plan.settings.get("pretrained") else "From scratch, at random."
-    covariates = reduction.cohort.covariates if reduction.cohort else []
-    absent = ", ".join(f"{own.name}: {own.missing}" for own in covariates if own.missing)
     partition = (
         f"Every patient held out once; of the others {validation_words(plan)} validate and the rest train, "
         f"drawn once with seed {plan.seed}."
@@ -110,7 +108,7 @@ def claim(reduction: Reduction, made: Made) -> list[tuple[str, str, str]]:
         ("8", "eligibility criteria", TO_FILL_IN),
         ("9", "preprocessing", _preprocessing(reduction)),
         ("10", "selection of subsets", "See the flow diagram; why files were collected: to fill in."),
-        ("13", "missing data", f"Patients without a value: {absent or 'none in any covariate'}. Never imputed."),
+        ("13", "missing data", _missing(reduction)),
         ("19", "sample size, and how it was determined", f"{_size(reduction)} How it was determined: {TO_FILL_IN}."),
         ("20", "partitions", partition),
         ("21", "level at which partitions are disjoint", f"Patients; labels are of {level}."),
@@ -153,6 +151,19 @@ def _size(reduction: Reduction) -> str:
     return f"{count(len(reduction.plan.folds), 'patient')} ({'; '.join(class_words(reduction.plan))})."
 
 
+def _missing(reduction: Reduction) -> str:
+    if reduction.cohort is None:
+        return TO_FILL_IN
+    absent = ", ".join(f"{own.name}: {own.missing}" for own in reduction.cohort.covariates if own.missing)
+    if not absent:
+        return "Patients without a value: none in any covariate."
+    return (
+        f"Patients without a value: {absent}. For the tests beyond a covariate a missing number was set to the mean, "
+        "with an indicator of missingness where it could be fitted, and a missing category was taken together with "
+        "rare ones. Everything else that is computed of a covariate leaves such patients out."
+    )
+
+
 def _preprocessing(reduction: Reduction) -> str:
     return (
         "Images decoded to 8-bit RGB and laid on one canvas at one common scale"
@@ -163,8 +174,7 @@ def _preprocessing(reduction: Reduction) -> str:
 
 def validation_words(plan: Plan) -> str:
     """Say how many inner validation patients a fold has."""
-    numbers = sorted({len(fold.validation) for fold in plan.folds})
-    return f"{numbers[0]}" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
+    return span(len(fold.validation) for fold in plan.folds)
 
 
 def _recipe(training: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from msbatch.plan import Plan
@@ -12,7 +12,7 @@ from msbatch.results.reduction import Reduction
 from msbatch.results.report.forest import compare_rows
 from msbatch.results.report.grid import Grid, make_grid
 from msbatch.results.report.svg import Figure
-from msbatch.results.rows import ALWAYS_POSITIVE, Row, cell_row, patient_rows
+from msbatch.results.rows import ALWAYS_POSITIVE, Row, cell_row, is_end, patient_rows
 
 RULE_WORDS = {"mean_logit": "mean logit", "majority_vote": "majority vote", "any": ""}
 
@@ -39,24 +39,21 @@ class Confusion:
 def summaries(reduction: Reduction) -> list[Grid]:
     """Give the summary over patients, then the one over cells, with nuisance rows and the always-positive row."""
     plan = reduction.plan
-    over_patients = [*reduction.patients, *(patient_rows(plan, name, own)[0] for name, own in _nuisance(reduction))]
-    over_cells = [*reduction.cells, *(cell_row(plan, name, own) for name, own in _nuisance(reduction))]
     how = "mean over patients" if plan.level == "cell" else "one call for each"
     return [
-        _grid(f"Patients, {how}", _patient_columns(plan), over_patients, "patients.csv"),
-        _grid("Cells, pooled over folds", {"cells": "cells"} | _metrics(plan), over_cells, "cells.csv"),
+        _grid(f"Patients, {how}", _patient_columns(plan), _over_patients(reduction), "patients.csv"),
+        _grid("Cells, pooled over folds", {"cells": "cells"} | _metrics(plan), _over_cells(reduction), "cells.csv"),
     ]
 
 
 def interval_words(reduction: Reduction) -> str:
-    """Say how intervals were made, and what to bear in mind."""
-    rows = [row for row in (reduction.cells[0], reduction.patients[0]) if row.get("intervals")]
-    lines = dict.fromkeys(f"{row['intervals']}{'; ' if row['note'] else ''}{row['note']}" for row in rows)
-    said = " ".join(f"{line[0].upper()}{line[1:]}." for line in lines)
-    for plain, usual in (("macro f1", "macro-F1"), ("f1 ", "F1 "), (" mcc", " MCC"), (" auc", " AUC")):
-        said = said.replace(plain, usual)
+    """Say how the intervals of all rows were made, and what to bear in mind; whose it is, where rows differ."""
+    tables = {"Cells": _over_cells(reduction), "Patients": _over_patients(reduction)}
+    said = {name: " ".join((*_told(rows, "intervals"), *_told(rows, "note"))) for name, rows in tables.items()}
+    alike = len(set(said.values())) == 1
+    words = said["Cells"] if alike else " ".join(f"{name}: {own}" for name, own in said.items() if own)
     return (
-        f"Beneath each estimate: its 95 % interval. {said} Rows marked “alone” are fitted to that alone, fold by fold."
+        f"Beneath each estimate: its 95 % interval. {words} Rows marked “alone” are fitted to that alone, fold by fold."
     )
 
 
@@ -83,6 +80,31 @@ def confusions(reduction: Reduction) -> Iterator[Confusion]:
             yield _confusion(reduction.plan, f"{name}: patients, by mean logit", _called(list(folds.values())))
 
 
+def _over_patients(reduction: Reduction) -> list[Row]:
+    nuisance = (patient_rows(reduction.plan, name, own)[0] for name, own in _nuisance(reduction))
+    return [*reduction.patients, *nuisance]
+
+
+def _over_cells(reduction: Reduction) -> list[Row]:
+    return [*reduction.cells, *(cell_row(reduction.plan, name, own) for name, own in _nuisance(reduction))]
+
+
+def _told(rows: Sequence[Row], key: str) -> list[str]:
+    """Give each text once, after the names of its rows where these are not all that have intervals."""
+    named: dict[str, list[str]] = {}
+    for row in rows:
+        if row.get("intervals"):
+            named.setdefault(_usual(str(row[key])), []).append(_name(row))
+    alike = len(named) == 1
+    return [f"{text}." if alike else f"{'; '.join(names)}: {text}." for text, names in named.items() if text]
+
+
+def _usual(text: str) -> str:
+    for plain, usual in (("macro f1", "macro-F1"), ("f1 ", "F1 "), (" mcc", " MCC"), (" auc", " AUC")):
+        text = text.replace(plain, usual)
+    return text[:1].upper() + text[1:]
+
+
 def _nuisance(reduction: Reduction) -> Iterator[tuple[str, dict[int, FoldResult]]]:
     """Give the rows whose model could be fitted for some patient, by names that tell them from backbones."""
     for name, own in (reduction.cohort.nuisance if reduction.cohort else {}).items():
@@ -99,7 +121,7 @@ def _grid(title: str, columns: dict[str, str], rows: list[Row], source: str) -> 
 
 def _named(row: Row) -> Row:
     """Give a row its name; calling all cells positive estimates nothing, so it has no interval to be lacking."""
-    own = {key: value for key, value in row.items() if not key.endswith(("_low", "_high"))}
+    own = {key: value for key, value in row.items() if not is_end(key, row)}
     shown = own if row["backbone"] == ALWAYS_POSITIVE else row
     return {**shown, "name": _name(row), "folds": f"{row['folds_done']} of {row['folds_expected']}"}
 
