@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from msbatch.config import SHORT_NAMES
+from msbatch.results.collect import Missing
 from msbatch.results.metrics import Value
 from msbatch.results.reduction import Reduction
 from msbatch.results.rows import Row, is_end
@@ -44,8 +45,13 @@ def tables(reduction: Reduction) -> Iterator[RenderableType]:
     if notes.reasons:
         yield Text("\n".join(f"[{number}] {reason}" for number, reason in enumerate(notes.reasons, 1)))
     yield from _said(reduction)
-    if reduction.missing:
-        yield Text("\n".join(_missing_lines(reduction)), style=_ALARM)
+    missing = _missing_folds(reduction)
+    if missing:
+        yield Text("\n".join(_missing_lines(missing, _expected_folds(reduction))), style=_ALARM)
+    further = len(reduction.missing) - len(missing)
+    if further:
+        are = "training (seeds, permuted labels) is" if further == 1 else "trainings (seeds, permuted labels) are"
+        yield Text(_wrapped([f"{further} further {are} not there yet: see results/missing.csv."]))
 
 
 def as_json(reduction: Reduction) -> dict[str, Any]:
@@ -72,10 +78,15 @@ class _Notes:
 
 
 def _how(reduction: Reduction) -> list[str]:
-    """Say how the intervals were made; the same holds of every backbone."""
-    rows = [row for row in (reduction.cells[0], reduction.patients[0]) if row["intervals"]]
-    said = [f"{row['intervals']}{'; ' if row['note'] else ''}{row['note']}" for row in rows]
-    return [f"95 % intervals: {line}." for line in dict.fromkeys(said)]
+    """Say how the intervals were made, and of which backbones where that does not hold of all."""
+    said: dict[str, dict[str, None]] = {}
+    for row in [*reduction.cells, *reduction.patients]:
+        if row["intervals"] and row["folds_done"]:
+            line = f"{row['intervals']}{'; ' if row['note'] else ''}{row['note']}"
+            said.setdefault(line, {})[_short(row["backbone"])] = None
+    everyone = {name for names in said.values() for name in names}
+    whose = {line: "" if len(names) == len(everyone) else f"{', '.join(names)}: " for line, names in said.items()}
+    return [f"95 % intervals: {names}{line}." for line, names in whose.items()]
 
 
 def _said(reduction: Reduction) -> Iterator[RenderableType]:
@@ -101,9 +112,9 @@ def _chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
 
 def _titled(title: str, table: Table, reduction: Reduction) -> Group:
     parts: list[RenderableType] = [Text(title, style="bold"), table]
-    if not reduction.complete:
-        done = len(reduction.plan.tasks) - len(reduction.missing)
-        parts.insert(0, Text(f"PARTIAL: {done} of {len(reduction.plan.tasks)} folds", style=_ALARM))
+    missing, expected = _missing_folds(reduction), _expected_folds(reduction)
+    if missing:
+        parts.insert(0, Text(f"PARTIAL: {expected - len(missing)} of {expected} folds", style=_ALARM))
     return Group(*parts)
 
 
@@ -116,7 +127,7 @@ def _fold_title(reduction: Reduction) -> str:
 def _fold_table(reduction: Reduction, backbones: Sequence[str], notes: _Notes) -> Table:
     rows = {(row["backbone"], row["fold"]): row for row in reduction.folds}
     measure = "f1" if reduction.plan.level == "cell" else "recall"
-    table = _table(["fold", "patient", "class", "cells"], [_SHORT.get(name, name) for name in backbones])
+    table = _table(["fold", "patient", "class", "cells"], [_short(name) for name in backbones])
     for fold in reduction.plan.folds:
         own = [rows[backbone, fold.number] for backbone in backbones]
         there = next((row for row in own if not _is_missing(row)), None)
@@ -165,9 +176,8 @@ def _table(facts: Sequence[str], results: Sequence[str]) -> Table:
 
 
 def _heading(row: Row) -> str:
-    backbone = str(row["backbone"])
     rule = str(row.get("rule", "any"))
-    return _SHORT.get(backbone, backbone) + ("" if rule == "any" else f"\n{rule}".replace("_", "\n"))
+    return _short(row["backbone"]) + ("" if rule == "any" else f"\n{rule}".replace("_", "\n"))
 
 
 def _measure(key: str) -> Text:
@@ -177,12 +187,25 @@ def _measure(key: str) -> Text:
     return Text(named)
 
 
-def _missing_lines(reduction: Reduction) -> Iterator[str]:
-    yield f"{len(reduction.missing)} of {len(reduction.plan.tasks)} folds missing:"
-    for gap in reduction.missing[:LISTED]:
-        yield f"  {_SHORT.get(gap.backbone, gap.backbone)} fold {gap.fold:02d} ({gap.patient}): {gap.reason}"
-    if len(reduction.missing) > LISTED:
-        yield f"  and {len(reduction.missing) - LISTED} more, in results/missing.csv"
+def _missing_folds(reduction: Reduction) -> list[Missing]:
+    """Give the missing folds of the backbones; further seeds and permuted labels make no table partial."""
+    return [gap for gap in reduction.missing if gap.backbone in reduction.plan.backbones]
+
+
+def _expected_folds(reduction: Reduction) -> int:
+    return len(reduction.plan.backbones) * len(reduction.plan.folds)
+
+
+def _missing_lines(missing: Sequence[Missing], expected: int) -> Iterator[str]:
+    yield f"{len(missing)} of {expected} folds missing:"
+    for gap in missing[:LISTED]:
+        yield f"  {_short(gap.backbone)} fold {gap.fold:02d} ({gap.patient}): {gap.reason}"
+    if len(missing) > LISTED:
+        yield f"  and {len(missing) - LISTED} more, in results/missing.csv"
+
+
+def _short(backbone: object) -> str:
+    return _SHORT.get(str(backbone), str(backbone))
 
 
 def _plain(row: Row) -> dict[str, Any]:

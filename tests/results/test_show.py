@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 from rich.console import Console
 from runs import make_run
 
+from msbatch.layout import RunDir
+from msbatch.plan import Relabelling, load_plan, save_plan
 from msbatch.results.reduce import Reduction, reduce
 from msbatch.results.show import as_json, tables
 
@@ -76,6 +79,47 @@ def test_a_complete_study_is_not_called_partial(tmp_path: Path) -> None:
     text = printed(study(tmp_path / "run"))
     assert "PARTIAL" not in text
     assert "MISSING" not in text
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_further_trainings_that_are_not_there_make_no_table_partial(tmp_path: Path, lost: bool) -> None:
+    study(tmp_path / "run", lost=lost, backbones=("resnet50",))
+    run = RunDir(tmp_path / "run")
+    plan = load_plan(run.plan)
+    labels = {fold.held_out: fold.number % 2 for fold in plan.folds}
+    more = [Relabelling(number=number, labels=labels, seed=None, folds=()) for number in (1, 2)]
+    save_plan(run.plan, plan.with_seeds(2).with_relabellings(more))
+    reduction = reduce(run)
+    text = printed(reduction)
+    assert not reduction.complete
+    assert "18 further trainings (seeds, permuted labels) are not there yet" in text
+    assert text.count("PARTIAL: 5 of 6 folds") == text.count("PARTIAL:") == (4 if lost else 0)
+    assert ("1 of 6 folds missing:" in text) == lost
+    assert ("MISSING" in text) == lost
+    assert "fold 04 (" not in text
+
+
+def test_how_intervals_were_made_is_said_once_where_it_holds_of_all(tmp_path: Path) -> None:
+    reduction = study(tmp_path / "run", "cell", backbones=("resnet50", BACKBONES[0]))
+    same = {"intervals": "bootstrap", "note": "few patients"}
+    rows = [row | same if row["intervals"] else row for row in reduction.cells]
+    text = printed(replace(reduction, cells=rows, patients=rows))
+    assert [line for line in text.splitlines() if "95 %" in line] == ["95 % intervals: bootstrap; few patients."]
+
+
+def test_how_intervals_were_made_names_the_backbones_where_they_differ(tmp_path: Path) -> None:
+    reduction = study(tmp_path / "run", backbones=("resnet50", BACKBONES[0]))
+    notes = {"resnet50": "", BACKBONES[0]: "3 resamples left out"}
+    cells = [
+        row | {"intervals": "bootstrap", "note": notes[row["backbone"]]} for row in reduction.cells if row["intervals"]
+    ]
+    patients = [row | {"intervals": "exact", "note": ""} for row in reduction.patients if row["intervals"]]
+    text = printed(replace(reduction, cells=cells, patients=patients))
+    assert [line for line in text.splitlines() if "95 %" in line] == [
+        "95 % intervals: resnet50: bootstrap.",
+        "95 % intervals: swin: bootstrap; 3 resamples left out.",
+        "95 % intervals: exact.",
+    ]
 
 
 def test_what_is_undefined_has_a_footnote(tmp_path: Path) -> None:
