@@ -38,18 +38,17 @@ def describe(
         Whose values are given beside the others'.
     """
     odd = [fold for fold in folds if fold.odd]
+    draws = sum(fold.recall.number is not None for fold in folds)  # patients with both classes have none
     if not odd:
-        return [_none(backbone, folds)]
+        return [_none(backbone, folds, draws)]
     said = [
-        " ".join(
-            (_what(backbone, fold, len(folds)), *_without(influence.get(fold.patient, {})), *_who(fold, covariates))
-        )
+        " ".join((_what(backbone, fold, draws), *_without(influence.get(fold.patient, {})), *_who(fold, covariates)))
         for fold in odd
     ]
     return [*said, CANNOT_TELL if len(odd) == 1 else _several(odd, covariates)]
 
 
-def _none(backbone: str, folds: Sequence[OddFold]) -> str:
+def _none(backbone: str, folds: Sequence[OddFold], draws: int) -> str:
     judged = [fold for fold in folds if fold.bound.number is not None]
     if not judged:
         reasons = Counter(fold.bound.reason for fold in folds).most_common(1)
@@ -57,16 +56,16 @@ def _none(backbone: str, folds: Sequence[OddFold]) -> str:
     lowest = min(judged, key=lambda fold: fold.chance.number or 0.0)
     return (
         f"No fold of {backbone} is odd. The least likely is fold {lowest.fold:02d}, with {_share(lowest.recall)} of "
-        f"the patient's cells called correctly; the worst of {len(folds)} folds is as low or lower in "
+        f"the patient's cells called correctly; the worst of {draws} folds is as low or lower in "
         f"{_share(lowest.chance)} of cohorts without anything odd."
     )
 
 
-def _what(backbone: str, fold: OddFold, number: int) -> str:
+def _what(backbone: str, fold: OddFold, draws: int) -> str:
     return (
         f"Fold {fold.fold:02d} of {backbone} is odd: {_share(fold.recall)} of the cells of patient {fold.patient} were "
         f"called correctly, where the other patients of the class let expect {_share(fold.others)}. The worst of "
-        f"{number} folds is below {_share(fold.bound)} in only one of twenty cohorts."
+        f"{draws} folds is below {_share(fold.bound)} in only one of twenty cohorts."
     )
 
 
@@ -82,10 +81,15 @@ def _who(fold: OddFold, covariates: Sequence[Covariate]) -> list[str]:
     for own in covariates:
         value = own.values.get(fold.patient)
         if own.testable and value is not None:
-            same = sum(level == own.levels[fold.patient] for level in own.levels.values()) - 1
-            shared = "a value of no other patient" if own.kind == "category" and not same else f"{same} others likewise"
-            said.append(f"{own.name} {value} ({shared if own.kind == 'category' else own.levels[fold.patient]})")
+            levels = own.levels
+            level = levels[fold.patient]
+            said.append(f"{own.name} {value} ({_shared(level, levels) if own.kind == 'category' else level})")
     return [f"The patient's covariates: {'; '.join(said)}."] if said else []
+
+
+def _shared(level: str, levels: Mapping[str, str]) -> str:
+    same = list(levels.values()).count(level) - 1
+    return f"{same} others likewise" if same else "a value of no other patient"
 
 
 def _several(odd: Sequence[OddFold], covariates: Sequence[Covariate]) -> str:

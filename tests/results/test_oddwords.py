@@ -44,6 +44,14 @@ def test_an_odd_fold_is_described_and_one_patient_cannot_tell_why() -> None:
     assert "only further patients would separate them" in cannot
 
 
+def test_patients_with_both_classes_are_not_among_the_folds_whose_worst_is_judged() -> None:
+    mixed = [FoldResult(20 + i, f"Q{i}", None, Counts(9, 1, 2, 8), 0.0, Value(0.9)) for i in range(3)]
+    for hits, words in ((3, "The worst of 12 folds is below"), (47, "the worst of 12 folds is as low or lower")):
+        results = [*mixed, *(fold(number, hits if number == 4 else own) for number, own in enumerate(HITS))]
+        said = describe("resnet50", odd_folds(results), influence({own.patient: own.counts for own in results}))
+        assert words in said[0]
+
+
 def test_what_the_summary_would_be_without_the_patient_is_said() -> None:
     results = [fold(number, 3 if number == 4 else own) for number, own in enumerate(HITS)]
     rest = [own for own in results if own.fold != 4]
