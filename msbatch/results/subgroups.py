@@ -71,7 +71,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Subgroups:
-    """What a categorical covariate has to do with labels and with calls.
+    """What a categorical covariate has to do with calls.
 
     Attributes
     ----------
@@ -81,21 +81,15 @@ class Subgroups:
         Sorted by name; none where the covariate tells every patient apart.
     missing : int
         Patients without a value; they are in no level and no test.
-    association : Outcome
-        Fisher's exact test with the label; the statistic is the probability of the table.
     gaps : dict of str to Outcome
         Highest less lowest level: ``sensitivity`` and ``specificity`` over patients, ``cells_positive`` and
         ``cells_negative`` of the mean share of a patient's cells called correctly.
-    separates : bool
-        Whether no level holds both classes, so that effects of label and covariate cannot be told apart.
     """
 
     covariate: str
     levels: tuple[Level, ...]
     missing: int
-    association: Outcome
     gaps: dict[str, Outcome]
-    separates: bool
 
 
 _GAPS = {"sensitivity": 1, "specificity": 0, "cells_positive": 1, "cells_negative": 0}
@@ -132,10 +126,8 @@ def subgroups(
     levels = () if reason == _UNIQUE else tuple(_level(name, own) for name, own in groups.items())
     if reason:
         none = Outcome(Value(None, reason), Value(None, reason))
-        return Subgroups(covariate, levels, missing, none, dict.fromkeys(_GAPS, none), False)
-    table = np.array([(level.positives, level.negatives) for level in levels])
-    gaps = _gaps(levels, groups, permutations, seed)
-    return Subgroups(covariate, levels, missing, fisher(table, draws=permutations, seed=seed), gaps, _separates(table))
+        return Subgroups(covariate, levels, missing, dict.fromkeys(_GAPS, none))
+    return Subgroups(covariate, levels, missing, _gaps(levels, groups, permutations, seed))
 
 
 def fisher(table: ArrayLike, *, draws: int = PERMUTATIONS, seed: int = 0) -> Outcome:
@@ -215,10 +207,6 @@ def _proportion(right: Sequence[int], reason: str) -> tuple[Value, Interval]:
     if not right:
         return Value(None, reason), Interval(Value(None, reason), Value(None, reason), interval.method)
     return Value(sum(right) / len(right)), interval
-
-
-def _separates(table: NDArray[np.int64]) -> bool:
-    return bool((table.min(axis=1) == 0).all() and (table.sum(axis=0) > 0).all())
 
 
 def _gaps(
