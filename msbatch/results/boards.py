@@ -17,10 +17,11 @@ from msbatch.layout import RunDir, folder_name
 from msbatch.plan import Plan, Task
 from msbatch.predictions import Predictions
 from msbatch.results import boardtext, events, metrics
+from msbatch.results.collect import of_arm
 from msbatch.results.confusion import SIZE_PX, draw_confusion
 from msbatch.results.curves import Curve, FoldCurves, band, read_curves
 from msbatch.results.events import Entry, scalar
-from msbatch.results.folds import FoldResult
+from msbatch.results.folds import FoldResult, call_counts
 from msbatch.results.metrics import Counts, Value
 
 CURVES = ("train/loss", "validation/loss", "validation/balanced_accuracy")
@@ -61,9 +62,7 @@ class _Backbone:
         cells = sum((result.counts for result in self.results.values()), Counts())
         if self.plan.level == "cell":
             return {"cells": cells}
-        own = [(result.label, result.call) for result in self.results.values() if result.label is not None]
-        truth, calls = np.array(own, np.uint8).reshape(-1, 2).T
-        return {"cells": cells, "patients": metrics.count(truth, calls == 1)}
+        return {"cells": cells, "patients": call_counts(self.results.values())}
 
 
 def write_boards(
@@ -91,7 +90,7 @@ def write_boards(
     """
     with _anew(run.boards) as fresh:
         for name, own in results.items():
-            scores = {task.fold: found for task, found in predictions.items() if task.arm == name}
+            scores = {task.fold: found for task, found in of_arm(predictions, name).items()}
             backbone = _Backbone(plan, name, own, scores, *_read_all_curves(run, name, own))
             events.write_events(fresh / folder_name(name), _entries(backbone), backbone.ended)
     return run.boards
@@ -144,7 +143,7 @@ def _entries(backbone: _Backbone) -> Iterator[Entry]:
 def _curves(tag: str, curves: list[Curve]) -> Iterator[Entry]:
     own = band(curves)
     shown = {
-        tag: (own.mean, boardtext.MEAN),
+        tag: (own.mean, boardtext.mean(f"{VARIATION}/{tag}/folds")),
         f"{VARIATION}/{tag}/lowest": (own.lowest, boardtext.BAND),
         f"{VARIATION}/{tag}/highest": (own.highest, boardtext.BAND),
         f"{VARIATION}/{tag}/folds": (own.folds, boardtext.FOLDS),

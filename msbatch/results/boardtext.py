@@ -11,11 +11,6 @@ from msbatch.plan import Plan
 from msbatch.results.folds import FoldResult
 from msbatch.results.metrics import Value
 
-MEAN = (
-    "In a summary run: the mean over the folds that still train at a step. Folds stop early at different steps, "
-    "so it may jump where one stops; folds_in_mean says how many are left. Its last part may rest on one fold. "
-    "In the run of a fold: that fold."
-)
 BAND = "The lowest and the highest fold of those that still train. It is a range, no confidence interval."
 FOLDS = "How many folds still train at a step: the mean and the band are made of these."
 BY_FOLD = "The horizontal axis is the number of the fold, one held-out patient each: set Smoothing to 0."
@@ -36,6 +31,15 @@ number of the fold on its horizontal axis.
 
 Tables with intervals, and the verdict, are in the results folder of the run: these charts are for looking.
 """
+
+
+def mean(left: str) -> str:
+    """Say what a curve is; under the tag `left` stands how many folds are in the mean."""
+    return (
+        "In a summary run: the mean over the folds that still train at a step. Folds stop early at different steps, "
+        f"so it may jump where one stops; `{left}` says how many are left. Its last part may rest on one fold. "
+        "In the run of a fold: that fold."
+    )
 
 
 def about(plan: Plan, name: str, results: Mapping[int, FoldResult], without_curves: Mapping[int, str]) -> str:

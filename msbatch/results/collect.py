@@ -40,6 +40,11 @@ def collect(run: RunDir, plan: Plan) -> tuple[dict[Task, Predictions], list[Miss
     return found, [Missing(task.arm, task.fold, patient, reason) for task, patient, reason in gaps]
 
 
+def of_arm(predictions: Mapping[Task, Predictions], arm: str) -> dict[Task, Predictions]:
+    """Give the predictions of one arm, such as a backbone."""
+    return {task: own for task, own in predictions.items() if task.arm == arm}
+
+
 def _read(run: RunDir, plan: Plan, task: Task, signature: str) -> Predictions:
     fold = plan.folds[task.fold]
     predictions = read_predictions(run.task(task.arm, task.fold), plan.identity(task, signature))

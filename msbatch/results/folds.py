@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,6 +66,22 @@ class FoldResult:
     def f1(self) -> Value:
         """Ordinary F1 of the positive class, where the patient has both classes."""
         return metrics.f1_positive(self.counts) if self.label is None else Value(None, "one class only")
+
+
+def call_counts(folds: Iterable[FoldResult], rule: str = "mean_logit") -> Counts:
+    """Count calls of patients against truth; patients with both classes are left out.
+
+    Parameters
+    ----------
+    folds : iterable of FoldResult
+        Of one backbone.
+    rule : str
+        Of the call: ``majority_vote`` of the patient's cells, else their mean logit.
+    """
+    labelled = [fold for fold in folds if fold.label is not None]
+    calls = [fold.vote if rule == "majority_vote" else fold.call for fold in labelled]
+    truth = [fold.label for fold in labelled]
+    return metrics.count(np.array(truth, np.uint8), np.array(calls, np.bool_))
 
 
 def summarise(fold: int, predictions: Predictions) -> FoldResult:

@@ -16,7 +16,7 @@ from msbatch.plan import Plan, Task, load_plan
 from msbatch.predictions import Predictions
 from msbatch.results.analysis import Cohort, compare_backbones, look_at, study_cohort
 from msbatch.results.boards import write_boards
-from msbatch.results.collect import collect
+from msbatch.results.collect import collect, of_arm
 from msbatch.results.covariates import read_covariates
 from msbatch.results.folds import FoldResult, summarise
 from msbatch.results.reduction import Reduction
@@ -65,7 +65,7 @@ def _reduce(run: RunDir, plan: Plan) -> Reduction:
         cells=[cell_row(plan, backbone, own) for backbone, own in summarised.items()],
         patients=patients,
         missing=missing,
-        backbones={name: look_at(plan, own, _of(name, found), covariates) for name, own in results.items()},
+        backbones={name: look_at(plan, own, of_arm(found, name), covariates) for name, own in results.items()},
         comparison=compare_backbones(plan, results),
         cohort=_study(plan, subjects, found, patients),
         no_cohort=no_cohort,
@@ -85,10 +85,6 @@ def _always_positive(found: Mapping[Task, Predictions]) -> dict[int, FoldResult]
         fold: summarise(fold, Predictions(own.patient, own.labels, np.ones(len(own.labels))))
         for fold, own in sorted(first.items())
     }
-
-
-def _of(backbone: str, found: Mapping[Task, Predictions]) -> dict[Task, Predictions]:
-    return {task: own for task, own in found.items() if task.arm == backbone}
 
 
 def _read_store(plan: Plan) -> tuple[Subjects | None, str]:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-import numpy as np
-
 from msbatch.plan import Fold, Plan
 from msbatch.results import metrics
-from msbatch.results.folds import FoldResult
+from msbatch.results.folds import FoldResult, call_counts
 from msbatch.results.intervals import METRICS, Interval, bootstrap, bootstrap_calls, bootstrap_mean
 from msbatch.results.metrics import Counts, Value
 
@@ -112,15 +110,8 @@ def _patient_calls(plan: Plan, result: FoldResult) -> list[str | Value]:
     return [plan.classes[result.call], plan.classes[result.vote], correct]
 
 
-def _called_patients(results: Sequence[FoldResult], rule: str) -> Counts:
-    labelled = [result for result in results if result.label is not None]
-    calls = [result.vote if rule == "majority_vote" else result.call for result in labelled]
-    truth = [result.label for result in labelled]
-    return metrics.count(np.array(truth, np.uint8), np.array(calls, np.bool_))
-
-
 def _called(plan: Plan, backbone: str, rule: str, results: Mapping[int, FoldResult]) -> Row:
-    counts = _called_patients(list(results.values()), rule)
+    counts = call_counts(results.values(), rule)
     return _pooled(plan, counts, _intervals(backbone, lambda: bootstrap_calls(counts)))
 
 

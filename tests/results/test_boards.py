@@ -110,6 +110,11 @@ def test_the_mean_is_over_the_folds_that_still_train(resnet50: EventAccumulator)
     assert points(resnet50, "variation/train/loss/highest") == {10: 8.0, 20: 7.5, 30: 7.25, 40: 7.125}
 
 
+def test_the_mean_names_the_tag_that_tells_how_many_folds_are_left(resnet50: EventAccumulator) -> None:
+    said = resnet50.SummaryMetadata("train/loss").summary_description
+    assert "`variation/train/loss/folds` says how many are left" in said
+
+
 def test_a_fold_without_usable_curves_is_named(resnet50: EventAccumulator) -> None:
     about = words(resnet50, "about")
     assert "All 8 folds have predictions. Curves of 7 of 8 folds." in about
