@@ -1,4 +1,4 @@
-"""All that a run's predictions, its plan and its store say, in one object: what tables and report are made of."""
+"""Each backbone by itself, backbones against each other, and what the store adds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from msbatch.results.calibration import Calibration, calibrate
 from msbatch.results.comparison import BestOf, Pair, best_of, compare
 from msbatch.results.covariates import Covariate, read_covariates
 from msbatch.results.evidence import Tests, evidence, run_tests
-from msbatch.results.folds import FoldResult, summarise
+from msbatch.results.folds import FoldResult, call_counts, summarise
 from msbatch.results.intervals import Interval
 from msbatch.results.metrics import Counts, Value
 from msbatch.results.nuisance import fitted_on, nuisance_rows
@@ -106,7 +106,7 @@ def look_at(
     """
     own = list(folds.values())
     cells = {fold.patient: fold.counts for fold in own}
-    calls = {fold.patient: _call(fold) for fold in own}
+    calls = {fold.patient: call_counts([fold]) for fold in own}
     split = [each for each in covariates if each.testable and plan.level == "patient"]
     return Backbone(
         odd=odd_folds(own),
@@ -189,13 +189,6 @@ def _over(row: Row) -> str:
     if row["status"] == "complete":
         return "over patients"
     return f"over {row['folds_done']} of {row['folds_expected']} patients, partial"
-
-
-def _call(fold: FoldResult) -> Counts:
-    right = fold.call == fold.label
-    if fold.label:
-        return Counts(tp=int(right), fn=int(not right))
-    return Counts(tn=int(right), fp=int(not right))
 
 
 def _calibrate(predictions: Sequence[Predictions]) -> list[Calibration]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from msbatch.layout import folder_name
-from msbatch.plan import Task, arm_name
-from msbatch.predictions import Predictions
+from msbatch.plan import arm_name
 from msbatch.results.calibration import PRIOR_NOTE, Calibration
+from msbatch.results.collect import of_arm
 from msbatch.results.metrics import Value
 from msbatch.results.reduction import Reduction
 from msbatch.results.report.grid import count, say
@@ -88,17 +88,13 @@ def _over(reduction: Reduction, backbone: str) -> tuple[Curves, Curves]:
 
 
 def _within(reduction: Reduction, backbone: str) -> tuple[Curves, Curves]:
-    own = _of(reduction.predictions, backbone)
-    mixed = [each for each in own if len(np.unique(each.labels)) == 2]
+    own = of_arm(reduction.predictions, backbone)
+    mixed = [each for each in own.values() if len(np.unique(each.labels)) == 2]
     if not mixed:
         return [], []
     parts = [_curves(each.patient, each.labels, each.logits) for each in mixed]
     roc, pr = ([_on_grid(curve) for curves in kind for curve in curves] for kind in zip(*parts, strict=True))
     return [*roc, _mean(roc)], [*pr, _mean(pr)]
-
-
-def _of(predictions: Mapping[Task, Predictions], backbone: str) -> list[Predictions]:
-    return [own for task, own in predictions.items() if task.arm == backbone]
 
 
 def _curves(whose: str, labels: NDArray[np.uint8], scores: Array) -> tuple[Curves, Curves]:

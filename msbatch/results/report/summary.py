@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from msbatch.plan import Plan
-from msbatch.results.folds import FoldResult
+from msbatch.results.folds import FoldResult, call_counts
 from msbatch.results.metrics import Counts
 from msbatch.results.reduction import Reduction
 from msbatch.results.report.forest import compare_rows
@@ -77,7 +77,7 @@ def confusions(reduction: Reduction) -> Iterator[Confusion]:
         counts = sum((fold.counts for fold in folds.values()), Counts())
         yield _confusion(reduction.plan, f"{name}: cells", counts)
         if reduction.plan.level == "patient":
-            yield _confusion(reduction.plan, f"{name}: patients, by mean logit", _called(list(folds.values())))
+            yield _confusion(reduction.plan, f"{name}: patients, by mean logit", call_counts(folds.values()))
 
 
 def _over_patients(reduction: Reduction) -> list[Row]:
@@ -158,11 +158,6 @@ def _metrics(plan: Plan) -> dict[str, str]:
         "macro_f1": "macro-F1",
         "mcc": "MCC",
     }
-
-
-def _called(folds: list[FoldResult]) -> Counts:
-    pairs = [(fold.label, fold.call) for fold in folds]
-    return Counts(pairs.count((1, 1)), pairs.count((0, 1)), pairs.count((1, 0)), pairs.count((0, 0)))
 
 
 def _confusion(plan: Plan, title: str, counts: Counts) -> Confusion:
