@@ -103,7 +103,8 @@ def predicted(tmp_path: Path) -> RunDir:
 
 
 def tables(run: RunDir) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in run.results.iterdir() if not path.name.startswith(".")}
+    files = [path for path in run.results.iterdir() if path.is_file() and not path.name.startswith(".")]
+    return {path.name: path.read_bytes() for path in files}
 
 
 def one_reducers(run: RunDir) -> dict[str, bytes]:
