@@ -180,7 +180,7 @@ def estimates(summaries: Sequence[Row]) -> dict[str, tuple[Value, Interval]]:
             if isinstance(value, Value) and isinstance(low, Value) and isinstance(high, Value):
                 found[f"{name} of {row['backbone']} {_over(row)}"] = (
                     value,
-                    Interval(low, high, str(row["intervals"]), str(row["note"])),
+                    Interval(low, high, str(row["intervals"])),
                 )
     return found
 

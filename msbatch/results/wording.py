@@ -79,7 +79,7 @@ def few_refits(number: int, level: float) -> list[str]:
     if not number or number >= _refits_for(level):
         return []
     return [
-        f"The fine-tuned p rests on {number} trainings under permuted labels, so it cannot be below "
+        f"The fine-tuned p rests on {number} training{'s' * (number > 1)} under permuted labels, so it cannot be below "
         f"{1 / (1 + number):.3f}: beside the other tests, {_refits_for(level)} are the least for a claim of its own."
     ]
 
