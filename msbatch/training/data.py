@@ -43,15 +43,16 @@ class Cells:
 
 def load_cells(store: Store, patients: Sequence[str], relabelling: Relabelling | None = None) -> Cells:
     """Read the cells of some patients, each patient in one sequential pass; under permuted labels where given."""
-    counts = [store.cells(patient) for patient in patients]
-    images = np.empty((sum(counts), store.size, store.size, 3), np.uint8)
+    counts = np.array([store.cells(patient) for patient in patients], np.int64)
+    images = np.empty((counts.sum(), store.size, store.size, 3), np.uint8)
     ends = np.cumsum(counts)
     for patient, end, count in zip(patients, ends, counts, strict=True):
         images[end - count : end] = store.images(patient)
     labels = [store.labels(patient) for patient in patients]
     if relabelling is not None:
         labels = [relabelled(relabelling, *own) for own in zip(patients, labels, strict=True)]
-    return Cells(images, np.concatenate(labels), np.repeat(np.arange(len(patients)), counts))
+    none = np.empty(0, np.uint8)  # a fold may have no validation patient
+    return Cells(images, np.concatenate([none, *labels]), np.repeat(np.arange(len(patients)), counts))
 
 
 class BalancedOrder:

@@ -113,3 +113,10 @@ def test_strata_are_those_of_the_columns_asked_for(images: Path, tmp_path: Path)
     assert set(plain.strata(patients)) == {0}
     balanced = job_of(plan_run(tmp_path / "balanced", store, balance=["class", "sex"]), "test_vit", 0)
     assert len(set(zip(sexes, balanced.strata(patients).tolist(), strict=True))) == len(set(sexes)) == 2
+
+
+def test_a_fold_without_validation_patients_trains_to_its_last_step(tmp_path: Path, images: Path) -> None:
+    store = pack(images / "images", images / "cohort.csv", tmp_path / "c.h5", PackOptions(size_px=48)).output
+    run = plan_run(tmp_path / "run", store, val_patients=0)
+    assert load_plan(run.plan).folds[0].validation == ()
+    assert np.isfinite(predicted(run, "test_vit", 0).logits).all()
