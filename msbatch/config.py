@@ -205,6 +205,12 @@ class Settings(Section):
         return {**sections, "pretrained": self.weights.pretrained, **self.plan.scientific()}
 
 
+def short_name(name: str) -> str:
+    """Give the short name of a backbone that has one, also where more follows behind a dot."""
+    backbone, dot, rest = name.partition(".")
+    return {full: short for short, full in SHORT_NAMES.items()}.get(backbone, backbone) + dot + rest
+
+
 def full_name(name: str) -> str:
     """Give timm's name for a short name, also where more follows behind a dot; any other name stays as it is."""
     backbone, dot, rest = name.partition(".")

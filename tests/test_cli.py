@@ -198,8 +198,18 @@ def test_a_report_of_nothing_trained_is_incomplete_and_there(cli: Run, study: Pa
     assert error.startswith("Error: Folds are missing")
     page, verdict = out.splitlines()
     assert "Partial: 4 of 4 folds are missing" in (study / page).read_text()
-    assert verdict
+    assert verdict.endswith("(The missing folds took no part in this.)") or verdict.startswith("No verdict")
+    assert f"msbatch submit --run {Path(page).parents[1]} --local" in error
     assert cli("report", "--allow-partial")[0] == 0
+
+
+@pytest.mark.usefixtures("study")
+def test_a_run_and_a_store_do_not_go_together(cli: Run) -> None:
+    cli("plan")
+    (run,) = Path("runs").iterdir()
+    code, _, error = cli("submit", "cohort.h5", "--run", str(run), "--local")
+    assert code == 2
+    assert "--run and a store do not go together" in error
 
 
 @pytest.mark.usefixtures("study")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msbatch.config import Settings, full_name
+from msbatch.config import Settings, full_name, short_name
 from msbatch.errors import MsbatchError
 from msbatch.files import sha256_json
 from msbatch.settings_file import load_settings, parse_settings, to_toml
@@ -124,3 +124,5 @@ def test_short_names_stand_for_timm_names_and_others_for_themselves() -> None:
     assert full_name("some_other_network") == "some_other_network"
     assert full_name("swin.seed-1") == "swin_tiny_patch4_window7_224.seed-1"
     assert full_name("resnet50.a1_in1k") == "resnet50.a1_in1k"
+    assert short_name("swin_tiny_patch4_window7_224.seed-1") == "swin.seed-1"
+    assert short_name("some_other_network") == "some_other_network"

@@ -135,7 +135,7 @@ def _show(path: Path, lines: Sequence[str], skipped: int = 0) -> None:
 
 
 def _said(task: TaskStatus) -> str:
-    from msbatch.cluster.board import short_name
+    from msbatch.config import short_name
 
     job = f", job {task.job}" if task.job else ""
     why = f": {task.reason}" if task.reason else ""

@@ -103,11 +103,12 @@ def report(run: Path | None, allow_partial: bool) -> None:
     """
     from msbatch.layout import find_run
     from msbatch.results.report.page import write_report
+    from msbatch.results.tables import headline
 
     found = find_run(run)
     reduction = _reduce(found)
     click.echo(write_report(found, reduction))
-    click.echo(reduction.cohort.verdict.sentence if reduction.cohort else f"No verdict: {reduction.no_cohort}")
+    click.echo(headline(reduction))
     if not reduction.complete and not allow_partial:
         raise _incomplete(found)
 
@@ -164,7 +165,7 @@ def show_reduction(run: RunDir, as_json: bool = False) -> bool:
 
 
 def _incomplete(run: RunDir) -> IncompleteError:
-    see, train = f"See why with: msbatch status {run.root}", "Train them with: msbatch submit --local"
+    see, train = f"See why with: msbatch status {run.root}", f"Train them with: msbatch submit --run {run.root} --local"
     return IncompleteError("Folds are missing, so every total is partial.", see if run.on_cluster else train)
 
 

@@ -67,7 +67,8 @@ def run_and_reduce(run: RunDir, folds: Sequence[int] | None, jobs: int | None) -
     check_weights(plan, {task.backbone for task in tasks if not is_done(run, task)})
     failed = run_local(run, plan, tasks, jobs or default_jobs(plan.compute))
     complete = show_reduction(run)
-    click.echo(f"\nTables:      {run.results}\nTensorBoard: msbatch tensorboard {run.root}")
+    click.echo(f"\nTables:      {run.results}\nReport:      msbatch report {run.root}")
+    click.echo(f"TensorBoard: msbatch tensorboard {run.root}")
     if failed:
         names = "\n".join(f"  {task.arm} fold {task.fold:02d}: {task.reason.splitlines()[0]}" for task in failed)
         raise IncompleteError(

@@ -55,6 +55,8 @@ def submit(run: Path | None, local: bool, jobs: int | None, folds: list[int] | N
     """
     from msbatch.cluster import slurm
 
+    if run is not None and given["store"] is not None:
+        raise click.UsageError(f"--run and a store do not go together: {run} has its own.")
     if local:
         _submit_local(run, folds, jobs, given)
         return

@@ -13,10 +13,9 @@ from rich.text import Text
 
 from msbatch.cluster.reasons import CANCELLED, SEE_LOG
 from msbatch.cluster.status import ReducerStatus, RunStatus, TaskStatus
-from msbatch.config import SHORT_NAMES
+from msbatch.config import short_name
 from msbatch.plan import Plan
 
-SHORT = {full: short for short, full in SHORT_NAMES.items()}
 STYLES = {"done": "green", "running": "cyan", "queued": "yellow", "failed": "red", "waiting": "dim"}
 PHASES = ("running", "queued", "waiting", "failed")
 WAITS = {
@@ -71,12 +70,6 @@ def _counted(tasks: Sequence[TaskStatus]) -> str:
 def _permuted(tasks: Sequence[TaskStatus]) -> list[str]:
     own = [task for task in tasks if task.relabelling is not None]
     return [f"under permuted labels: {_counted(own)}"] if own else []
-
-
-def short_name(arm: str) -> str:
-    """Give a backbone or an arm under the short name of the backbone, if that has one."""
-    backbone, dot, rest = arm.partition(".")
-    return SHORT.get(backbone, backbone) + dot + rest
 
 
 def _tables(plan: Plan, status: RunStatus, width: int, height: int | None) -> list[Table]:

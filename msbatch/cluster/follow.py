@@ -11,8 +11,9 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from msbatch.cluster.board import counted, short_name
+from msbatch.cluster.board import counted
 from msbatch.cluster.status import RunStatus, TaskStatus
+from msbatch.config import short_name
 
 EVERY_S = 10.0
 FOOTER = f"\nThis looks again every {EVERY_S:g} seconds; Ctrl-C leaves, the tasks go on."

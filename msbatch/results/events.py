@@ -13,6 +13,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.custom_scalar import metadata as layout_metadata
 from tensorboard.plugins.hparams import summary_v2 as hparams
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tensorboard.plugins.image import metadata as image_metadata
 from tensorboard.plugins.pr_curve import metadata as pr_metadata
 from tensorboard.plugins.scalar import metadata as scalar_metadata
@@ -133,7 +134,11 @@ def trial(name: str, settings: Mapping[str, bool | float | str], metrics: Mappin
     columns = [hparams.Metric(tag, display_name=shown) for tag, shown in metrics.items()]
     experiment = hparams.hparams_config_pb([hparams.HParam(key) for key in settings], columns, began)
     row = hparams.hparams_pb(settings, name, began)
-    return [*experiment.value, *row.value]
+    values = [*experiment.value, *row.value]
+    for value in values:  # its settings are a map, which each process would write in an order of its own
+        plugin = value.metadata.plugin_data
+        plugin.content = HParamsPluginData.FromString(plugin.content).SerializeToString(deterministic=True)
+    return values
 
 
 def _value(tag: str, content: Any, about: Any) -> Any:

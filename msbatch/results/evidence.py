@@ -12,7 +12,7 @@ from msbatch.results.covariates import Covariate
 from msbatch.results.head import Array, fit_head
 from msbatch.results.intervals import Interval
 from msbatch.results.metrics import Value
-from msbatch.results.nuisance import components
+from msbatch.results.nuisance import LENGTHS, ROWS, components
 from msbatch.results.permutation import PERMUTATIONS, PermutationTest, association, beyond_nuisance
 from msbatch.results.subgroups import Outcome
 from msbatch.results.subjects import Embedding, Subjects
@@ -73,7 +73,9 @@ def run_tests(subjects: Subjects, *, permutations: int = PERMUTATIONS, seed: int
     labels = subjects.labels
     return Tests(
         association={name: run.associate(own) for name, own in subjects.embeddings.items()},
-        measured=run.associate(run.measured()),
+        measured=run.associate(
+            Embedding(np.arange(len(run.subjects.cells.groups)), measure(run.subjects.cells.columns))
+        ),
         beyond={
             row: {name: run.beyond(own, columns) for name, own in subjects.embeddings.items()}
             for row, columns in rows.items()
@@ -125,6 +127,20 @@ def associations(tests: Tests, refits: Mapping[str, PermutationTest]) -> dict[st
     return {**tests.association, **{f"fine-tuned {name}": test for name, test in refits.items()}}
 
 
+def measure(columns: Mapping[str, Array]) -> Array:
+    """Give all measurements on scales that no patient decides: shares of white, logarithms of lengths, ratios.
+
+    Parameters
+    ----------
+    columns : mapping of str to ndarray of float64, shape (n, k)
+        By nuisance row.
+    """
+    own = {row: values for row, values in columns.items() if row in ROWS}
+    names, values = [name for row in own for name in ROWS[row]], np.hstack(list(own.values()))
+    scaled = np.where(np.isin(names, ROWS["colour"]), values / 255, values)
+    return np.where(np.isin(names, LENGTHS), np.log1p(np.maximum(values, 0)), scaled)
+
+
 @dataclass(frozen=True)
 class _Run:
     subjects: Subjects
@@ -135,13 +151,6 @@ class _Run:
         cells = self.subjects.cells
         by_cell = not self.subjects.by_patient
         return {row: components(own, cells.groups, by_cell=by_cell) for row, own in cells.columns.items()}
-
-    def measured(self) -> Embedding:
-        """Give all measurements, each scaled to the spread of its patient means."""
-        cells = self.subjects.cells
-        values = np.hstack([own for row, own in cells.columns.items() if row != "count"])
-        scaled = components(values, cells.groups, by_cell=True, limit=values.shape[1])
-        return Embedding(np.arange(len(values)), scaled)
 
     def associate(self, embedding: Embedding) -> PermutationTest:
         cells, rows = self.subjects.cells, embedding.rows

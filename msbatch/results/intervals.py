@@ -21,6 +21,7 @@ Array = NDArray[np.float64]
 REPLICATES = 10_000
 CONFIDENCE = 0.95
 FEW_PATIENTS = 6
+FEWEST_PATIENTS = 3  # of two, resamples say nothing of how patients vary
 
 EXACT = "Clopper-Pearson over patients"
 BOOTSTRAP = "bootstrap over patients, expanded percentiles, conditional on the fitted models"
@@ -208,15 +209,16 @@ def _interval(metric: _Metric, table: Array, drawn: Array, by_class: bool) -> In
     note = _note(sizes, undefined, len(drawn))
     if np.ptp(values) < 1e-12:
         return _exact_bounds(metric, table, note)
-    if patients < 2:
-        return _nothing("one patient in a class", BOOTSTRAP)
+    if patients < FEWEST_PATIENTS:
+        return _nothing(f"fewer than {FEWEST_PATIENTS} patients in a class", BOOTSTRAP)
     return _percentiles(values, patients, note)
 
 
 def _percentiles(values: Array, patients: int, note: str) -> Interval:
     cut = tail(patients)
     low, high = np.quantile(values, [cut, 1 - cut])
-    return Interval(Value(float(low)), Value(float(high)), BOOTSTRAP, note)
+    low, high = (float(np.round(end, 12)) for end in (low, high))  # rounding would leave .9999999999999997 of 1
+    return Interval(Value(low), Value(high), BOOTSTRAP, note)
 
 
 def _note(sizes: Sequence[int], undefined: int, replicates: int) -> str:

@@ -34,6 +34,7 @@ ROWS = {
     ),
 }
 COUNT = "count"
+LENGTHS = ("area", "width", "height", "perimeter", "equivalent_diameter")  # and areas
 
 REFITS = 100  # patients up to which the model is a logistic regression for each fold
 COMPONENTS = 3

@@ -54,5 +54,10 @@ class Reduction:
 
     @property
     def complete(self) -> bool:
-        """Whether every fold of every backbone is there."""
+        """Whether every fold is there, of every backbone and of every further training."""
         return not self.missing
+
+    @property
+    def missing_folds(self) -> list[Missing]:
+        """The missing folds of the backbones; further seeds and permuted labels make no table partial."""
+        return [gap for gap in self.missing if gap.backbone in self.plan.backbones]

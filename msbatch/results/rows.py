@@ -140,7 +140,7 @@ def _pooled(plan: Plan, counts: Counts, intervals: Mapping[str, Interval]) -> Ro
     for name, metric in METRICS.items():
         key = shown.get(name, name)
         row |= {key: metric.one(counts), **_ends(key, intervals.get(name))}
-    return row | _how(intervals)
+    return row | _how({shown.get(name, name): interval for name, interval in intervals.items()})
 
 
 def _ends(key: str, interval: Interval | None) -> Row:
@@ -155,5 +155,5 @@ def _how(intervals: Mapping[str, Interval]) -> Row:
     for name, interval in intervals.items():
         methods.setdefault(interval.method, []).append(name.replace("_", " "))
     parts = [method if len(methods) == 1 else f"{', '.join(names)}: {method}" for method, names in methods.items()]
-    notes = dict.fromkeys(interval.note for interval in intervals.values() if interval.note)
+    notes = dict.fromkeys(part for own in intervals.values() for part in own.note.split("; ") if part)
     return {"intervals": "; ".join(parts), "note": "; ".join(notes)}

@@ -10,12 +10,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from msbatch.config import SHORT_NAMES
+from msbatch.config import short_name
 from msbatch.results.collect import Missing
 from msbatch.results.metrics import Value
 from msbatch.results.reduction import Reduction
 from msbatch.results.rows import Row, is_end
-from msbatch.results.tables import odd_sentences, verdict_json
+from msbatch.results.tables import headline, odd_sentences, verdict_json
 from msbatch.results.tables import tables as all_tables
 
 FOLD_COLUMNS = 4  # backbones beside each other: what 80 characters hold
@@ -23,7 +23,6 @@ SUMMARY_COLUMNS = 3  # each with its interval
 WIDTH = 80  # of sentences, also in a log
 LISTED = 10  # missing folds named one by one
 
-_SHORT = {name: short for short, name in SHORT_NAMES.items()}
 _NOT_SHOWN = {
     *("backbone", "rule", "folds_done", "folds_expected", "status"),
     *("tp", "fp", "fn", "tn", "intervals", "note"),
@@ -45,7 +44,7 @@ def tables(reduction: Reduction) -> Iterator[RenderableType]:
     if notes.reasons:
         yield Text("\n".join(f"[{number}] {reason}" for number, reason in enumerate(notes.reasons, 1)))
     yield from _said(reduction)
-    missing = _missing_folds(reduction)
+    missing = reduction.missing_folds
     if missing:
         yield Text("\n".join(_missing_lines(missing, _expected_folds(reduction))), style=_ALARM)
     further = len(reduction.missing) - len(missing)
@@ -93,10 +92,10 @@ def _said(reduction: Reduction) -> Iterator[RenderableType]:
     """Give the verdict and what is odd, in words."""
     odd = [sentence for name in reduction.plan.backbones for sentence in odd_sentences(reduction, name)]
     if reduction.cohort is None:
-        yield Text(_wrapped([f"No verdict: {reduction.no_cohort}"]), style=_ALARM)
+        yield Text(_wrapped([headline(reduction)]), style=_ALARM)
     else:
-        verdict = reduction.cohort.verdict
-        yield Group(Text(_wrapped([verdict.sentence]), style="bold"), Text(_wrapped(verdict.further)))
+        further = reduction.cohort.verdict.further
+        yield Group(Text(_wrapped([headline(reduction)]), style="bold"), Text(_wrapped(further)))
     yield Text(_wrapped(dict.fromkeys(odd)))
 
 
@@ -112,7 +111,7 @@ def _chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
 
 def _titled(title: str, table: Table, reduction: Reduction) -> Group:
     parts: list[RenderableType] = [Text(title, style="bold"), table]
-    missing, expected = _missing_folds(reduction), _expected_folds(reduction)
+    missing, expected = reduction.missing_folds, _expected_folds(reduction)
     if missing:
         parts.insert(0, Text(f"PARTIAL: {expected - len(missing)} of {expected} folds", style=_ALARM))
     return Group(*parts)
@@ -187,11 +186,6 @@ def _measure(key: str) -> Text:
     return Text(named)
 
 
-def _missing_folds(reduction: Reduction) -> list[Missing]:
-    """Give the missing folds of the backbones; further seeds and permuted labels make no table partial."""
-    return [gap for gap in reduction.missing if gap.backbone in reduction.plan.backbones]
-
-
 def _expected_folds(reduction: Reduction) -> int:
     return len(reduction.plan.backbones) * len(reduction.plan.folds)
 
@@ -205,7 +199,7 @@ def _missing_lines(missing: Sequence[Missing], expected: int) -> Iterator[str]:
 
 
 def _short(backbone: object) -> str:
-    return _SHORT.get(str(backbone), str(backbone))
+    return short_name(str(backbone))
 
 
 def _plain(row: Row) -> dict[str, Any]:

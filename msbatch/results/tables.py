@@ -60,6 +60,14 @@ def verdict_json(reduction: Reduction) -> dict[str, Any]:
     }
 
 
+def headline(reduction: Reduction) -> str:
+    """Give the verdict in a sentence, or why there is none; of a partial run, that it rests on no missing fold."""
+    if reduction.cohort is None:
+        return f"No verdict: {reduction.no_cohort}"
+    sentence = reduction.cohort.verdict.sentence
+    return f"{sentence} (The missing folds took no part in this.)" if reduction.missing_folds else sentence
+
+
 def odd_sentences(reduction: Reduction, backbone: str) -> list[str]:
     """Give what can be said of a backbone's odd folds."""
     own = reduction.backbones[backbone]

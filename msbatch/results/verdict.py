@@ -127,12 +127,15 @@ def _associated(evidence: Evidence) -> tuple[str, ...]:
 
 def _not_exceeded(evidence: Evidence, backbone: str) -> tuple[str, ...]:
     """Give the rows that a backbone was not shown to exceed, in the order given."""
-    found = []
-    for row, by_backbone in evidence.beyond.items():
-        corrected = dict(zip(by_backbone, holm(list(by_backbone.values())), strict=True))
-        if not _small(corrected.get(backbone, Value(None)), ALPHA_BEYOND):
-            found.append(row)
-    return tuple(found)
+    return tuple(row for row, p in _beyond(evidence, backbone).items() if not _small(p, ALPHA_BEYOND))
+
+
+def _beyond(evidence: Evidence, backbone: str) -> dict[str, Value]:
+    """Give a backbone's corrected p beyond each row; none where it was not tested."""
+    return {
+        row: dict(zip(own, holm(list(own.values())), strict=True)).get(backbone, Value(None, "not tested"))
+        for row, own in evidence.beyond.items()
+    }
 
 
 def _small(p: Value, level: float) -> bool:
@@ -144,7 +147,13 @@ def _what_it_rests_on(evidence: Evidence, carrying: tuple[str, ...]) -> list[str
     tested = sum(p.number is not None for p in evidence.association.values())
     unlimited = tuple(name for name in carrying if evidence.beyond and not _in_rows(evidence, name))
     return [
-        *wording.association(evidence.association, holm(list(evidence.association.values()))),
+        *wording.association(evidence.association, holm(list(evidence.association.values())), ALPHA),
+        *(
+            sentence
+            for name in carrying
+            if _in_rows(evidence, name)
+            for sentence in wording.beyond(name, _beyond(evidence, name), ALPHA_BEYOND)
+        ),
         *wording.carried_by(carrying, tested),
         *wording.beyond_untested(unlimited),
         *wording.untested_backbones(evidence.untested, ALPHA / max(1, tested + len(evidence.untested))),
@@ -174,6 +183,10 @@ def _what_to_collect(
         *wording.too_few_for_any_p(evidence.patients, evidence.per_class, levels),
         *wording.more_patients(evidence.per_class),
         *wording.overlap(tangled),
-        *(wording.alike(row) for row in rows if category is Category.ASSOCIATED and row not in tangled),
+        *(
+            wording.more_beside(row) if row in evidence.covariates else wording.alike(row)
+            for row in rows
+            if category is Category.ASSOCIATED and row not in tangled
+        ),
         *last.get(category, []),
     ]

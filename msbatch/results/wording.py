@@ -47,14 +47,21 @@ def exceeds(rows: Sequence[str]) -> str:
     return f"Image and label are associated, and this exceeds every nuisance row measured: {_list(rows)}."
 
 
-def association(p: Mapping[str, Value], corrected: Sequence[Value]) -> list[str]:
-    """Give p of every backbone; corrected for their number where there are several."""
+def association(p: Mapping[str, Value], corrected: Sequence[Value], level: float) -> list[str]:
+    """Give p of every backbone, and what is claimed from; corrected for their number where there are several."""
     if not p:
         return ["The association was not tested."]
     several = " after correction for their number (Holm)" if len(p) > 1 else ""
     tested = [f"{name} {_p(own)}" for name, own in zip(p, corrected, strict=True) if own.number is not None]
     reasons = [f"{name} was not tested: {own.reason}." for name, own in p.items() if own.number is None]
-    return ([f"p of the association{several}: {'; '.join(tested)}."] if tested else []) + reasons
+    said = f"p of the association{several}, of which at most {level:g} is claimed from: {'; '.join(tested)}."
+    return ([said] if tested else []) + reasons
+
+
+def beyond(name: str, p: Mapping[str, Value], level: float) -> list[str]:
+    """Give a backbone's p beyond each row, and what is claimed from."""
+    listed = "; ".join(f"{row} {_p(own)}" for row, own in p.items())
+    return [f"p beyond each row ({name}), of which at most {level:g} is claimed from: {listed}."]
 
 
 def carried_by(backbones: Sequence[str], tried: int) -> list[str]:
@@ -187,6 +194,11 @@ def alike(row: str) -> str:
     """Say what would make a nuisance row tell the classes apart no more."""
     known = _ALIKE.get(row, f"patients of both classes with like {row}")
     return f"Collect {known}."
+
+
+def more_beside(covariate: str) -> str:
+    """Say what would help where a covariate goes with neither class, and patients were too few to see beyond it."""
+    return f"Collect more patients: {covariate} does not go with the class here, and so few do not show more than it."
 
 
 def _refits_for(level: float) -> int:

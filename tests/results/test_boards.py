@@ -2,6 +2,8 @@
 
 import io
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -269,3 +271,16 @@ def test_links_hold_when_a_run_is_moved_and_wait_for_folds_to_come(tmp_path: Pat
     moved = RunDir(shutil.move(run.root, tmp_path / "elsewhere"))
     train(moved.task("resnet50", 4), {"train/loss": rounds(10, [1.0])})
     assert list((moved.logdir / "folds" / "resnet50" / "fold-04").glob("*tfevents*"))
+
+
+SETTINGS_ROW = """
+import hashlib, sys
+from msbatch.results.events import trial
+row = trial("net", {"backbone": "net", "seed": 1, "lr": 0.1, "steps": 3, "pretrained": False}, {"a": "A"}, 0.0)
+print(hashlib.sha256(b"".join(value.SerializeToString(deterministic=True) for value in row)).hexdigest())
+"""
+
+
+def test_another_process_writes_the_same_row_of_settings() -> None:
+    runs = [subprocess.run([sys.executable, "-c", SETTINGS_ROW], capture_output=True, check=True) for _ in range(4)]
+    assert len({run.stdout for run in runs}) == 1

@@ -178,3 +178,11 @@ def test_cells_that_carry_the_labels_are_compared_within_patients_and_covariates
     assert set(tests.beyond) == {"colour", "size", "shape"}
     assert tests.association[NETWORK].permutations == 200
     assert verdict(own, tests).category is Category.NONE
+
+
+def test_measurements_of_a_patient_are_scaled_by_nobody_else(stained: Subjects) -> None:
+    cells = stained.cells
+    own = cells.groups == cells.groups[0]
+    others = {row: np.where(own[:, None], values, 3 * values + 7) for row, values in cells.columns.items()}
+    told, changed = (judged.measure(columns)[own] for columns in (cells.columns, others))
+    assert np.array_equal(told, changed)

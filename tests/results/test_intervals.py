@@ -152,9 +152,15 @@ def test_patients_that_are_alike_tell_nothing_of_the_spread() -> None:
 
 def test_one_patient_of_a_class_leaves_the_other_class_its_interval() -> None:
     found = intervals.bootstrap(cohort([3, 9, 5, 7, 8, 9], [6]), by_class=True, replicates=REPLICATES)
-    assert found["balanced_accuracy"].low == Value(None, "one patient in a class")
+    assert found["balanced_accuracy"].low == Value(None, "fewer than 3 patients in a class")
     assert found["sensitivity"].low.number is not None
     assert found["specificity"].low == Value(None, "all patients of a class alike")
+
+
+def test_two_patients_of_a_class_are_too_few_for_a_bootstrap() -> None:
+    found = intervals.bootstrap(cohort([3, 9, 5, 7], [6, 8]), by_class=True, replicates=REPLICATES)
+    assert found["mcc"].low == Value(None, "fewer than 3 patients in a class")
+    assert found["sensitivity"].low.number is not None
 
 
 def test_one_class_has_no_f1_and_says_why() -> None:

@@ -148,6 +148,7 @@ def test_a_partial_run_says_so_first_and_why(tmp_path: Path) -> None:
     assert "resnet50, fold 03 (P03): No predictions" in banner
     assert "7 of 8" in page.text
     assert "the lowest of 7 draws" in page.text
+    assert "The missing folds took no part in this." in page.text
 
 
 def test_missing_further_trainings_leave_the_summaries_whole(tmp_path: Path) -> None:

@@ -103,7 +103,10 @@ def test_an_association_that_was_not_tested_is_none() -> None:
 def test_backbones_are_corrected_for_their_number() -> None:
     given = replace(evidence(), association={"a": Value(0.03), "b": Value(0.2)}, beyond={})
     assert judge(given).category is Category.NONE
-    assert judge(given).further[0] == "p of the association after correction for their number (Holm): a 0.060; b 0.200."
+    assert judge(given).further[0] == (
+        "p of the association after correction for their number (Holm), of which at most 0.05 is claimed from: "
+        "a 0.060; b 0.200."
+    )
     assert judge(replace(given, association={"a": Value(0.03)})).category is Category.ASSOCIATED
     # Holm: .02 x 2 and then .04 x 1; Bonferroni would stop at .08.
     both = judge(replace(given, association={"a": Value(0.02), "b": Value(0.04)}))
@@ -227,7 +230,7 @@ def test_estimates_stand_beside_it_with_their_intervals() -> None:
 
 
 def test_a_small_p_is_not_written_as_zero() -> None:
-    assert says(judge(evidence(0.0001)), "p of the association: net below 0.001.")
+    assert says(judge(evidence(0.0001)), "p of the association, ", ": net below 0.001.")
 
 
 def test_one_class_only_is_no_claim_and_no_division_by_zero() -> None:
@@ -252,6 +255,22 @@ def test_as_many_refits_as_are_asked_for_can_carry_a_claim() -> None:
     assert judge(replace(evidence(), association=least, refits=39)).category is Category.ASSOCIATED
     one_less = {**least, "fine-tuned net": Value(1 / 39)}
     assert judge(replace(evidence(), association=one_less, refits=38)).category is Category.NONE
+
+
+def test_every_p_stands_beside_what_is_claimed_from() -> None:
+    verdict = judge(evidence(colour=0.026))
+    assert verdict.category is Category.ASSOCIATED
+    assert says(verdict, "at most 0.05 is claimed from", "net 0.001")
+    assert says(verdict, "p beyond each row (net), of which at most 0.025 is claimed from: colour 0.026; size 0.001")
+
+
+def test_a_covariate_in_balance_asks_for_more_patients_and_not_for_balance() -> None:
+    with_sex = replace(evidence(), beyond={"sex": {"net": Value(0.03)}}, covariates={"sex": Value(1.0)})
+    assert says(judge(with_sex), "Collect more patients: sex does not go with the class here")
+    assert not says(judge(with_sex), "like sex")
+    linked = replace(with_sex, covariates={"sex": Value(0.01)})
+    assert says(judge(linked), "at every value of sex")
+    assert not says(judge(linked), "Collect more patients: sex")
 
 
 def test_a_backbone_that_no_row_was_tried_on_is_said_to_be_untested_beyond_them() -> None:

@@ -114,9 +114,9 @@ def say(value: Value) -> str:
     return f"n/a ({value.reason})" if value.number is None else write(value.number)
 
 
-def count(number: int, noun: str) -> str:
+def count(number: int, noun: str, plural: str = "") -> str:
     """Write a number of things: thousands apart, and their name in the right form."""
-    return f"{number:,} {noun if number == 1 else f'{noun}s'}".replace(",", "\u202f")
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}".replace(",", "\u202f")
 
 
 def span(numbers: Iterable[int]) -> str:

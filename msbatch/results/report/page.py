@@ -24,7 +24,7 @@ from msbatch.results.report.grid import count, span
 from msbatch.results.report.summary import confusions, interval_words, summaries, summary_figure
 from msbatch.results.report.svg import Figure
 from msbatch.results.report.training import training
-from msbatch.results.tables import Table, odd_sentences, safe, tables
+from msbatch.results.tables import Table, headline, odd_sentences, safe, tables
 
 SECTIONS = {
     "answer": "The answer",
@@ -92,6 +92,7 @@ def _content(run: RunDir, reduction: Reduction, writer: _FigureWriter) -> dict[s
         "missing": reduction.missing,
         "tasks": len(plan.tasks),
         "verdict": cohort.verdict if cohort else None,
+        "headline": headline(reduction),
         "refits": _refits(reduction),
         "no_cohort": reduction.no_cohort,
         **_answer(reduction, writer),

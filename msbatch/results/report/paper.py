@@ -85,8 +85,7 @@ def provenance(run: RunDir, plan: Plan, made: Made) -> dict[str, str]:
         "code SHA-256": ", ".join(made.codes) or "not recorded: tasks ran on the machine where they were planned",
         "container image SHA-256": ", ".join(made.images) or "none recorded: tasks ran without a container",
         "planned on": ", ".join(str(where[key]) for key in ("platform", "machine") if key in where) or "not recorded",
-        "device": f"{plan.compute.device}, {count(plan.compute.processes, 'process').replace('processs', 'processes')}"
-        " per task",
+        "device": f"{plan.compute.device}, {count(plan.compute.processes, 'process', 'processes')} per task",
         "versions": ", ".join(f"{name} {version}" for name, version in made.versions.items()) or "not recorded",
     }
 
