@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from msbatch.results.head import Array, Head, HeadError, fit_head
+from msbatch.results.matrix import StackedRows
 from msbatch.results.metrics import Value
 
 PERMUTATIONS = 10_000
@@ -102,7 +103,7 @@ def association(
 
 
 def beyond_nuisance(
-    features: ArrayLike,
+    features: ArrayLike | StackedRows,
     groups: ArrayLike,
     labels: ArrayLike,
     nuisance: ArrayLike,
