@@ -191,7 +191,7 @@ def head_at(cohort: Decomposition, penalty: float | None = None) -> Head:
     return Head(cohort, used, tuple(_factors(cohort, cohort.shrinkage(used))))
 
 
-def factorise(block: Array, patients: str, out: Array | None = None) -> Array:
+def factorise(block: Array, left_out: str, out: Array | None = None) -> Array:
     """Give the lower Cholesky factor of I - block, where block is H between the rows left out, or R'R of them.
 
     Raises
@@ -203,7 +203,7 @@ def factorise(block: Array, patients: str, out: Array | None = None) -> Array:
     np.subtract(np.eye(len(block)), block, out=own)
     found, failed = dpotrf(own, lower=1, overwrite_a=1)
     if failed or np.diag(found).min() ** 2 < NEGLIGIBLE:
-        raise HeadError(f"Without patient {patients} the other cells do not decide the nuisance columns' coefficients.")
+        raise HeadError(f"Without {left_out} the other cells do not decide the nuisance columns' coefficients.")
     return np.asarray(found)
 
 
@@ -223,4 +223,4 @@ def _factors(cohort: Decomposition, shrinkage: Array) -> Iterator[Array]:
     for name, rows, size, own in zip(cohort.patients, cohort.rows, sizes.tolist(), room, strict=True):
         basis = cohort.basis[rows]
         block = root[:, None] * (basis.T @ basis) * root if size < len(basis) else (basis * shrinkage) @ basis.T
-        yield factorise(block, name, out=own.reshape((size, size), order="F"))
+        yield factorise(block, f"patient {name}", out=own.reshape((size, size), order="F"))

@@ -10,12 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from msbatch.results.head import Array, Head, HeadError, fit_head
+from msbatch.results.inner import InnerPenalty
 from msbatch.results.matrix import StackedRows
 from msbatch.results.metrics import Value
 
@@ -67,6 +69,7 @@ def association(
     head: Head,
     labels: ArrayLike,
     *,
+    inner: InnerPenalty | None = None,
     permutations: int = PERMUTATIONS,
     seed: int = 0,
     random_ties: bool = False,
@@ -83,19 +86,26 @@ def association(
         From `fit_head`.
     labels : array_like, shape (n,)
         Of each cell, 0 or 1.
+    inner : InnerPenalty, optional
+        Of the same cohort: each patient's score is under the penalty that it chooses, for every permutation anew.
     permutations : int
         How many are drawn where not all are looked at.
     seed : int
         Decides the draws.
     random_ties : bool
         Break ties at random, which makes p uniform under the null, in place of counting them against the labels.
+
+    Raises
+    ------
+    HeadError
+        If there is an inner penalty, and labels vary within a patient.
     """
     own = np.asarray(labels, np.float64)
     reason = _why_not(own) or ("" if head.penalty else "the features do not vary")
     if reason:
         return PermutationTest(Value(None, reason), Value(None, reason))
-    over = _by_patient(head, own)
-    question = (_over_patients if over else _within_patients)(head, own)
+    over = inner is not None or _by_patient(head, own)
+    question = _over_patients(head, own, inner) if over else _within_patients(head, own)
     rng = np.random.default_rng(seed)
     exact = over and question.arrangements - 1 <= permutations
     draws = _all_others(question) if exact else _draws(question, permutations, rng)
@@ -167,9 +177,11 @@ def _beyond(full: Head, reduced: Head, labels: Array, nuisance: Array, permutati
     return _answer(gain, _draws(gain, permutations, np.random.default_rng(seed)))
 
 
-def _over_patients(head: Head, labels: Array) -> _Question:
-    scores, classes, strata = head.score_map(), head.patient_means(labels), [_patient_order(head)]
-    return _Question(lambda drawn: _apart(scores @ drawn, drawn), classes, strata, _arrangements(classes, strata))
+def _over_patients(head: Head, labels: Array, inner: InnerPenalty | None) -> _Question:
+    classes = inner.classes(labels) if inner else head.patient_means(labels)
+    scored = inner.patient_scores if inner else partial(np.matmul, head.score_map())
+    strata = [_patient_order(head)]
+    return _Question(lambda drawn: _apart(scored(drawn), drawn), classes, strata, _arrangements(classes, strata))
 
 
 def _within_patients(head: Head, labels: Array) -> _Question:
