@@ -138,6 +138,12 @@ class ComputeSettings(Section):
     threads: int = Field(1, ge=1, le=256, description="CPU threads of a process")
     workers: int = Field(0, ge=0, le=64, description="loader processes per process; results do not depend on it")
     nodes: int = Field(1, ge=1, le=16, description="nodes that the processes of a task are spread over")
+    memory_budget_gb: float = Field(
+        4, gt=0, description="images that a task keeps in memory on each node; more than that are mapped from the store"
+    )
+    resident: bool = Field(
+        False, description="keep training cells on the device; only where [augment] changes nothing, which is CPU work"
+    )
 
     @model_validator(mode="after")
     def _even(self) -> ComputeSettings:

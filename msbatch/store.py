@@ -103,6 +103,11 @@ class Store:
         return np.asarray(self._dataset(patient, "images")[()], np.uint8)
 
     def some_images(self, patient: str, rows: Iterable[int]) -> NDArray[np.uint8]:
+    def images_offset(self, patient: str) -> int | None:
+        """Give where in the file a patient's images begin, in bytes; None where they do not lie there in one piece."""
+        offset: int | None = self._dataset(patient, "images").id.get_offset()
+        return offset
+
         """Read some of a patient's cells, one by one: indexing HDF5 by a list is far slower."""
         images = self._dataset(patient, "images")
         return np.stack([images[int(row)] for row in rows])

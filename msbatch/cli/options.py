@@ -71,12 +71,21 @@ STUDY_OPTIONS = (
     click.option("--nodes", type=int, help="Nodes that a task's processes are spread over."),
     click.option("--workers", type=int, help="Loader processes per process."),
     click.option(
+        "--memory-budget",
+        "memory_budget_gb",
+        type=float,
+        metavar="GB",
+        help="Images that a task keeps in memory on each node; more are mapped from the store.",
+    ),
+    click.option("--resident/--no-resident", default=None, help="Keep training cells, not augmented, on the device."),
+    click.option(
         "--precision", type=click.Choice(["auto", "fp32", "fp64", "bf16", "fp16"]), help="Arithmetic of training."
     ),
     click.option("--new", is_flag=True, help="Make a new run even where one of the same settings exists."),
 )
 
 PLAN_OPTIONS = ("backbones", "seed", "val_patients", "balance", "rebalance", "train_on", "seeds", "permute_labels")
+COMPUTE_OPTIONS = ("device", "processes", "threads", "workers", "nodes", "memory_budget_gb", "resident")
 
 CLUSTER_OPTIONS = (
     click.option("--site", type=PATH, help="A site's settings: a file, or the name of one that ships with msbatch."),
@@ -143,7 +152,7 @@ def study_settings(given: dict[str, Any]) -> Settings:
         "plan": {key: given[key] for key in PLAN_OPTIONS},
         "training": {"precision": given["precision"]},
         "weights": {"dir": given["weights"], "pretrained": given["pretrained"]},
-        "compute": {key: given[key] for key in ("device", "processes", "threads", "workers", "nodes")},
+        "compute": {key: given[key] for key in COMPUTE_OPTIONS},
         "cluster": cluster_values(given),
     }
     settings = load_settings(SETTINGS, overrides)

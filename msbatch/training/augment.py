@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -33,17 +34,30 @@ class Augmenter:
     """
 
     def __init__(self, policy: dict[str, Any], seed: Sequence[int]) -> None:
-        self._seed = tuple(seed)
+        self._stream = np.random.Philox(np.random.SeedSequence(seed))
+        self._start = self._stream.state  # counter 0: every position is so many long strides away from it
+        self._draws = random.Random()  # noqa: S311
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # an argument it does not know only warns
-            self._transform = A.Compose(_transforms(policy), seed=0)
+            self._transform = A.Compose(_transforms(policy))
+        self._transform.set_random_state(np.random.Generator(self._stream), self._draws)
 
     def __call__(self, image: NDArray[np.uint8], position: int) -> NDArray[np.uint8]:
         """Change one image, uint8 of shape (S, S, 3), into another of the same shape."""
-        seed = np.random.SeedSequence([*self._seed, position]).generate_state(1)[0]
-        self._transform.set_random_seed(int(seed))
+        self._go_to(position)
         changed: NDArray[np.uint8] = self._transform(image=image)["image"]
         return changed
+
+    def _go_to(self, position: int) -> None:
+        # albumentations would seed every transform by itself: slowly, and all with the same numbers.
+        self._start["state"]["counter"][1] = position
+        self._stream.state = self._start
+        self._draws.seed(self._stream.random_raw())
+
+
+def changes(policy: dict[str, Any]) -> list[str]:
+    """Name the fields of a policy, given as those of `AugmentSettings`, that change anything."""
+    return [name for name, value in policy.items() if value]
 
 
 def _transforms(policy: dict[str, Any]) -> list[Any]:

@@ -6,17 +6,21 @@ import signal
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
+from msbatch.errors import MsbatchError
 from msbatch.plan import Relabelling
 from msbatch.relabelling import relabelled
 from msbatch.store import Store
+from msbatch.training.images import Images, Indices, SharedArray, StoredImages
 
-Batches = Generator[tuple[torch.Tensor, torch.Tensor]]
+Batch = tuple[torch.Tensor, torch.Tensor]
+Batches = Generator[Batch]
 Augment = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
 
 
@@ -26,33 +30,73 @@ class Cells:
 
     Attributes
     ----------
-    images : ndarray of uint8, shape (n, S, S, 3)
+    images : ndarray of uint8, shape (n, S, S, 3), or StoredImages of that shape
     labels : ndarray of uint8, shape (n,)
         0 for the negative class, 1 for the positive one.
     patients : ndarray of int64, shape (n,)
         Position of each cell's patient among those asked for.
     """
 
-    images: NDArray[np.uint8]
+    images: Images
     labels: NDArray[np.uint8]
     patients: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    def take(self, indices: Indices) -> NDArray[np.uint8]:
+        """Give a copy of some images, shape (len(indices), S, S, 3)."""
+        if isinstance(self.images, StoredImages):
+            return self.images.take(indices)
+        out = np.empty((len(indices), *self.images.shape[1:]), np.uint8)
+        # Raising on a wrong index, as by default, means a second copy: it takes several times as long.
+        return np.take(self.images, indices, axis=0, out=out, mode="clip")
 
-def load_cells(store: Store, patients: Sequence[str], relabelling: Relabelling | None = None) -> Cells:
-    """Read the cells of some patients, each patient in one sequential pass; under permuted labels where given."""
-    counts = np.array([store.cells(patient) for patient in patients], np.int64)
-    images = np.empty((counts.sum(), store.size, store.size, 3), np.uint8)
-    ends = np.cumsum(counts)
-    for patient, end, count in zip(patients, ends, counts, strict=True):
+
+def read_images(store: Store, patients: Sequence[str], shared: bool = False) -> NDArray[np.uint8]:
+    """Read the images of some patients into memory, each patient's in one sequential pass."""
+    counts = [store.cells(patient) for patient in patients]
+    shape = (sum(counts), store.size, store.size, 3)
+    images = SharedArray(shape) if shared else np.empty(shape, np.uint8)
+    for patient, end, count in zip(patients, np.cumsum(counts), counts, strict=True):
         images[end - count : end] = store.images(patient)
+    return images
+
+
+def load_cells(
+    store: Store,
+    patients: Sequence[str],
+    images: Images,
+    relabelling: Relabelling | None = None,
+) -> Cells:
+    """Put together the cells of some patients, whose images were read or stay in the store.
+
+    Their labels are permuted where a relabelling is given.
+    """
     labels = [store.labels(patient) for patient in patients]
     if relabelling is not None:
         labels = [relabelled(relabelling, *own) for own in zip(patients, labels, strict=True)]
     none = np.empty(0, np.uint8)  # a fold may have no validation patient
-    return Cells(images, np.concatenate([none, *labels]), np.repeat(np.arange(len(patients)), counts))
+    owners = np.repeat(np.arange(len(patients)), [len(own) for own in labels])
+    return Cells(images, np.concatenate([none, *labels]), owners)
+
+
+def fits(store: Store, patients: Sequence[str], budget_gb: float) -> bool:
+    """Say whether the images of some patients fit into a budget of memory; what does not is left in the store.
+
+    Raises
+    ------
+    MsbatchError
+        If not even one patient fits: each is to be read in one pass.
+    """
+    cell_gb = 3 * store.size**2 / 1e9
+    counts = [store.cells(patient) for patient in patients]
+    if cell_gb * max(counts, default=0) > budget_gb:
+        raise MsbatchError(
+            f"A memory budget of {budget_gb:g} GB is less than one patient needs, {cell_gb * max(counts):.2g} GB.",
+            "Raise compute.memory_budget_gb (--memory-budget); what exceeds it as a whole is mapped from the store.",
+        )
+    return cell_gb * sum(counts) <= budget_gb
 
 
 class BalancedOrder:
@@ -83,18 +127,24 @@ class BalancedOrder:
         strata = np.zeros_like(patients) if strata is None else strata
         self._classes = [_by_stratum(labels == label, strata, patients) for label in np.unique(labels)]
         self._shuffled = lru_cache(maxsize=4096)(self._shuffle)
+        self._turn = lru_cache(maxsize=256)(self._take_turn)
 
     def __getitem__(self, position: int) -> int:
         """Give the index of the cell at a position, counted from 0."""
         within_class, label = divmod(position, len(self._classes))
         within, stratum = divmod(within_class, len(self._classes[label]))
+        turn, place = divmod(within, len(self._classes[label][stratum]))
+        return self._turn(label, stratum, turn)[place]
+
+    def _take_turn(self, label: int, stratum: int, turn: int) -> list[int]:
+        """Give the next cell of each patient of a stratum, in the order in which they come this time."""
         groups = self._classes[label][stratum]
         key = label + len(self._classes) * stratum
-        turn, place = divmod(within, len(groups))
-        group = self._shuffled(len(groups), key, 0, turn)[place]
-        cells = groups[group]
-        cycle, nth = divmod(turn, len(cells))
-        return int(cells[self._shuffled(len(cells), key, 1 + int(group), cycle)[nth]])
+        cells = []
+        for group in self._shuffle(len(groups), key, 0, turn).tolist():
+            cycle, nth = divmod(turn, len(groups[group]))
+            cells.append(int(groups[group][self._shuffled(len(groups[group]), key, 1 + group, cycle)[nth]]))
+        return cells
 
     def _shuffle(self, length: int, *key: int) -> NDArray[np.int64]:
         return np.random.default_rng([*self._seed, *key]).permutation(length)
@@ -111,8 +161,8 @@ def _by_patient(chosen: NDArray[np.bool_], patients: NDArray[np.int64]) -> list[
     return [np.flatnonzero(chosen & (patients == patient)) for patient in np.unique(patients[chosen])]
 
 
-class TrainingCells(Dataset[tuple[torch.Tensor, float]]):
-    """Augmented training cells by position in a balanced order.
+class TrainingCells(Dataset[Batch]):
+    """Training cells by position in a balanced order, augmented.
 
     Parameters
     ----------
@@ -120,25 +170,27 @@ class TrainingCells(Dataset[tuple[torch.Tensor, float]]):
         Training cells only.
     order : BalancedOrder
         Which cell stands at which position.
-    augment : callable
+    augment : callable, optional
         Takes an image and its position; the position seeds the change.
     """
 
-    def __init__(self, cells: Cells, order: BalancedOrder, augment: Augment) -> None:
+    def __init__(self, cells: Cells, order: BalancedOrder, augment: Augment | None = None) -> None:
         self._cells = cells
         self._order = order
         self._augment = augment
 
-    def __getitem__(self, position: int) -> tuple[torch.Tensor, float]:
-        index = self._order[position]
-        image = self._augment(self._cells.images[index], position)
-        return torch.from_numpy(np.ascontiguousarray(image)), float(self._cells.labels[index])
+    def __getitems__(self, positions: Sequence[int]) -> Batch:
+        """Give the images and labels at some positions; the loader asks for a whole batch at once."""
+        indices = [self._order[position] for position in positions]
+        images = self._cells.take(indices)
+        if self._augment is not None:
+            for place, position in enumerate(positions):
+                images[place] = self._augment(images[place], position)
+        return torch.from_numpy(images), torch.from_numpy(self._cells.labels[indices].astype(np.float64))
 
 
-def training_batches(
-    dataset: TrainingCells, steps: range, batch_size: int, rank: int, world_size: int, workers: int
-) -> Batches:
-    """Yield this process's share of the global batch of every step.
+def shares_of(steps: range, batch_size: int, rank: int, world_size: int) -> list[list[int]]:
+    """Give the positions of this process's share of the global batch of every step.
 
     Parameters
     ----------
@@ -146,32 +198,39 @@ def training_batches(
         Numbers of the optimiser steps; step t takes positions t·batch_size to (t+1)·batch_size.
     batch_size : int
         Images per step over all processes; a multiple of `world_size`.
+    """
+    share = batch_size // world_size
+    starts = (step * batch_size + rank * share for step in steps)
+    return [list(range(start, start + share)) for start in starts]
+
+
+def training_batches(dataset: TrainingCells, shares: list[list[int]], workers: int) -> Batches:
+    """Yield a batch for the positions of every step.
+
+    Parameters
+    ----------
     workers : int
         Loader processes; what is yielded does not depend on it.
 
     Yields
     ------
-    images : uint8 tensor, shape (batch_size / world_size, S, S, 3)
-    labels : float64 tensor, shape (batch_size / world_size,)
+    images : uint8 tensor, shape (len(share), S, S, 3)
+    labels : float64 tensor, shape (len(share),)
     """
-    share = batch_size // world_size
-    starts = (step * batch_size + rank * share for step in steps)
-    batches = [list(range(start, start + share)) for start in starts]
     loader = DataLoader(
         dataset,
-        batch_sampler=batches,
+        batch_sampler=shares,
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
-        collate_fn=_collate,
+        collate_fn=_as_it_is,
         worker_init_fn=_keep_ignoring,
         multiprocessing_context="fork" if workers else None,  # one of several processes would spawn, and copy all cells
     )
     yield from loader
 
 
-def _collate(samples: list[tuple[torch.Tensor, float]]) -> tuple[torch.Tensor, torch.Tensor]:
-    images, labels = zip(*samples, strict=True)
-    return torch.stack(images), torch.tensor(labels, dtype=torch.float64)
+def _as_it_is(batch: Any) -> Any:
+    return batch
 
 
 def _keep_ignoring(_worker: int) -> None:

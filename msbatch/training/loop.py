@@ -205,9 +205,7 @@ class Trainer:
         self._set_rates(phase.lr_at(self.step, self.settings["warmup_fraction"]))
         self._set_mode()
         torch.manual_seed(_mix(self.seed, self.step, self.world.rank))
-        loss = self._loss(
-            images.to(self.world.device, non_blocking=True), labels.to(self.world.device, non_blocking=True)
-        )
+        loss = self._loss(images, labels)
         self.precision.step(loss, self.model, self._optimiser, self.settings["clip_norm"])
         self.averaged.update_parameters(self.model)
         return loss.detach().double()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -10,6 +12,7 @@ from torch import nn
 from msbatch.training.data import Cells
 from msbatch.training.ddp import World
 from msbatch.training.precision import Precision
+from msbatch.training.prefetch import to_device
 
 BATCH = 64
 
@@ -34,13 +37,18 @@ def predict(
     ndarray of float64, shape (n,)
     """
     model.eval()
-    share = np.ascontiguousarray(cells.images[world.rank :: world.size])
-    logits = []
-    for batch in torch.from_numpy(share).split(BATCH):
+    mine = np.arange(world.rank, len(cells), world.size)
+    logits = [torch.empty(0, dtype=torch.float64, device=world.device)]
+    for (images,) in to_device(_blocks(cells, mine), world.device):
         world.beat()
-        logits.append(_logits(model, batch.to(world.device), precision, tta))
-    mine = torch.cat(logits) if logits else torch.empty(0, dtype=torch.float64)
-    return world.gather(mine.cpu(), len(cells)).numpy()
+        logits.append(_logits(model, images, precision, tta))
+    return world.gather(torch.cat(logits).cpu(), len(cells)).numpy()
+
+
+def _blocks(cells: Cells, indices: NDArray[np.int64]) -> Iterator[tuple[torch.Tensor]]:
+    """Take cells a few at a time: a patient may have more than memory holds."""
+    for start in range(0, len(indices), BATCH):
+        yield (torch.from_numpy(cells.take(indices[start : start + BATCH])),)
 
 
 def balanced_loss(logits: NDArray[np.float64], cells: Cells) -> float:

@@ -95,7 +95,7 @@ def _attempt(job: Job, crew: Crew) -> None:
     verify_store(job.store, job.plan.store.sha256)
     stop.beat()
     _check_batch(job.plan)
-    launch(_work, crew, job)
+    launch(_work, crew, job.with_shared_cells() if crew.node.processes > 1 else job)
 
 
 def _check_batch(plan: Plan) -> None:

@@ -10,20 +10,23 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from msbatch.errors import StoppedError
+from msbatch.errors import MsbatchError, StoppedError
+from msbatch.plan import Plan
 from msbatch.predictions import Predictions
 from msbatch.store import Store
 from msbatch.training import stop
-from msbatch.training.augment import Augmenter
+from msbatch.training.augment import Augmenter, changes
 from msbatch.training.checkpoint import load_checkpoint
-from msbatch.training.data import BalancedOrder, Batches, Cells, TrainingCells, training_batches
+from msbatch.training.data import BalancedOrder, Batches, Cells, TrainingCells, shares_of, training_batches
 from msbatch.training.ddp import World
 from msbatch.training.job import Job
 from msbatch.training.loop import Trainer, run_rounds
 from msbatch.training.model import Classifier, build_model, has_batchnorm
 from msbatch.training.precision import Precision
 from msbatch.training.predict import predict
+from msbatch.training.prefetch import to_device
 from msbatch.training.record import Recorder, write_outcome
+from msbatch.training.resident import resident_batches
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +34,7 @@ log = logging.getLogger(__name__)
 def work(world: World, job: Job) -> None:
     """Do the work of one process of a task."""
     world.beat()
+    _check_resident(job.plan)
     settings, training = job.plan.settings, job.plan.settings["training"]
     precision = Precision(training["precision"], world.device)
     trainer = Trainer(_model(job, world, precision), settings, job.seed, world, precision)
@@ -40,6 +44,15 @@ def work(world: World, job: Job) -> None:
         log.info("Resuming from step %d of %d.", trainer.step, trainer.steps)
     _train(job, trainer)
     _predict(job, trainer, training["tta"])
+
+
+def _check_resident(plan: Plan) -> None:
+    made = changes(plan.settings["augment"])
+    if plan.compute.resident and made:
+        raise MsbatchError(
+            "Cells that stay on the device (compute.resident) cannot be augmented: that is done on the CPU.",
+            f"Leave out --resident, or set to 0 in [augment]: {', '.join(made)}.",
+        )
 
 
 def _model(job: Job, world: World, precision: Precision) -> Classifier:
@@ -65,7 +78,7 @@ def _synchronised(model: Classifier, world: World) -> Classifier:
 
 
 def _train(job: Job, trainer: Trainer) -> None:
-    training, validation = job.cells(job.fold.training), job.cells(job.fold.validation)
+    training, validation = job.cells()
     round_steps = min(trainer.settings["eval_every"], -(-len(training) // trainer.settings["batch_size"]))
     with closing(Recorder(job, trainer)) as recorder, closing(_batches(job, trainer, training)) as batches:
 
@@ -78,14 +91,16 @@ def _train(job: Job, trainer: Trainer) -> None:
 
 
 def _batches(job: Job, trainer: Trainer, training: Cells) -> Batches:
-    seed = (job.seed, job.task.fold)
+    seed, policy, world = (job.seed, job.task.fold), job.plan.settings["augment"], trainer.world
     strata = job.strata(job.fold.training)[training.patients]
     order = BalancedOrder(training.labels, training.patients, (*seed, 0), strata)
-    dataset = TrainingCells(training, order, Augmenter(job.plan.settings["augment"], (*seed, 1)))
-    steps, world = range(trainer.step, trainer.steps), trainer.world
-    return training_batches(
-        dataset, steps, trainer.settings["batch_size"], world.rank, world.size, job.plan.compute.workers
-    )
+    steps = range(trainer.step, trainer.steps)
+    shares = shares_of(steps, trainer.settings["batch_size"], world.rank, world.size)
+    if job.plan.compute.resident:
+        return resident_batches(training, order, shares, world.device)
+    augment = Augmenter(policy, (*seed, 1)) if changes(policy) else None
+    batches = training_batches(TrainingCells(training, order, augment), shares, job.plan.compute.workers)
+    return to_device(batches, world.device)
 
 
 def _with_pauses(batches: Batches, pause: Callable[[], None]) -> Batches:

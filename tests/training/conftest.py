@@ -35,12 +35,19 @@ def _nothing_stays() -> Iterator[None]:
 
 @pytest.fixture
 def make_run(store_path: Path, tmp_path: Path) -> MakeRun:
-    def make(name: str, backbone: str = "test_vit", compute: dict[str, Any] | None = None, **training: Any) -> RunDir:
+    def make(
+        name: str,
+        backbone: str = "test_vit",
+        compute: dict[str, Any] | None = None,
+        augment: dict[str, Any] | None = None,
+        **training: Any,
+    ) -> RunDir:
         values = {
             "plan": {"backbones": [backbone], "seed": 3},
             "training": {**TINY, **training},
             "weights": {"pretrained": False, "dir": str(tmp_path / "weights")},
             "compute": compute or {},
+            "augment": augment or {},
         }
         run = RunDir(tmp_path / name)
         save_plan(run.plan, draw_plan(store_path, parse_settings(values, "test")))

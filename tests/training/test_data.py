@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msbatch.training.data import BalancedOrder, Cells, TrainingCells, training_batches
+from msbatch.training.data import BalancedOrder, Cells, TrainingCells, shares_of, training_batches
 
 COHORTS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=2, max_size=6).filter(
     lambda sizes: any(negative for negative, _ in sizes) and any(positive for _, positive in sizes)
@@ -128,7 +128,7 @@ def shares(world_size: int, workers: int) -> list[list[list[int]]]:
     return [
         [
             batch[:, 0, 0, 0].tolist()
-            for batch, _ in training_batches(dataset, range(2, 6), 4, rank, world_size, workers)
+            for batch, _ in training_batches(dataset, shares_of(range(2, 6), 4, rank, world_size), workers)
         ]
         for rank in range(world_size)
     ]

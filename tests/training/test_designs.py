@@ -89,7 +89,7 @@ def test_cells_are_trained_under_their_permuted_labels_and_held_out_under_the_tr
     run = plan_run(tmp_path / "run", packed(images, tmp_path / "true.h5"), permute_labels=1)
     job = job_of(run, "test_vit.labels-01", 0)
     relabelling = job.plan.relabellings[0]
-    cells = job.cells(job.fold.training)
+    cells, _ = job.cells()
     assert [relabelling.labels[name] for name in job.fold.training] == cells.labels[::8].tolist()
     true = job_of(run, "test_vit", 0)
     assert np.array_equal(job.held_out().labels, true.held_out().labels)

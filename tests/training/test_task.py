@@ -21,6 +21,7 @@ from msbatch.state import read_state
 from msbatch.store import Store
 from msbatch.training.task import run_task
 
+NOTHING = {"orientation": False, "rotate_deg": 0, "scale": 0, "blur": 0, "brightness": 0, "stain": 0}
 STILL = {"drop_rate": 0.0, "drop_path": 0.0}
 
 
@@ -57,6 +58,39 @@ def test_loader_workers_change_no_bit(make_run: Any) -> None:
     run_task(alone, 0)
     run_task(helped, 0)
     assert folder(alone).predictions.read_bytes() == folder(helped).predictions.read_bytes()
+
+
+MAPPED_GB = 60e-6  # more than one patient of the small cohort takes, less than two
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_cells_left_in_the_store_change_no_bit(processes: int, make_run: Any) -> None:
+    compute = {"processes": processes}
+    read, mapped = (
+        make_run("read", compute=compute),
+        make_run("mapped", compute={**compute, "memory_budget_gb": MAPPED_GB}),
+    )
+    finish(read)
+    finish(mapped)
+    assert folder(read).predictions.read_bytes() == folder(mapped).predictions.read_bytes()
+
+
+def test_a_budget_of_less_than_one_patient_is_refused(make_run: Any) -> None:
+    with pytest.raises(MsbatchError, match="less than one patient needs"):
+        run_task(make_run("run", compute={"memory_budget_gb": 1e-6}), 0)
+
+
+def test_cells_that_stay_on_the_device_change_no_bit(make_run: Any) -> None:
+    loaded = make_run("loaded", augment=NOTHING)
+    resident = make_run("resident", augment=NOTHING, compute={"resident": True})
+    run_task(loaded, 0)
+    run_task(resident, 0)
+    assert folder(loaded).predictions.read_bytes() == folder(resident).predictions.read_bytes()
+
+
+def test_cells_that_are_augmented_cannot_stay_on_the_device(make_run: Any) -> None:
+    with pytest.raises(MsbatchError, match=r"cannot be augmented.*\n.*orientation, rotate_deg"):
+        run_task(make_run("run", compute={"resident": True}), 0)
 
 
 def test_two_processes_agree_with_one(make_run: Any) -> None:
