@@ -13,7 +13,6 @@ from itertools import product
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import block_diag
 
 from msbatch.results.decomposition import Decomposition
 from msbatch.results.head import Head, HeadError, factorise, solve
@@ -39,6 +38,9 @@ class Pairs:
         scale = np.sqrt(cohort.weights)
         self._dense = _by_columns(cohort)
         self._pulls = [1 / (len(scale[rows]) * scale[rows]) for rows in cohort.rows]
+        self._means = np.column_stack(
+            [pull @ cohort.basis[rows] for pull, rows in zip(self._pulls, cohort.rows, strict=True)]
+        )
         self._grams = self._all_grams() if self._dense.any() else np.empty((0, 0, 0))
 
     def maps(self, first: int, second: int, penalty: float) -> Array:
@@ -71,16 +73,16 @@ class Pairs:
     def _by_columns(self, first: int, second: int, shrinkage: Array, names: str) -> Array:
         """Give C Q_S' (I - H_SS)^-1 of both means, shape (f + r, 2), by a factor of Q's columns."""
         root = np.sqrt(shrinkage)[:, None]
-        rows = self.cohort.rows
-        means = np.column_stack([self._pulls[own] @ self.cohort.basis[rows[own]] for own in (first, second)])
         factor = factorise(root * (self._grams[first] + self._grams[second]) * root[:, 0], names)
-        return np.asarray(root * solve(factor, root * means))
+        return np.asarray(root * solve(factor, root * self._means[:, [first, second]]))
 
     def _by_rows(self, first: int, second: int, shrinkage: Array, names: str) -> Array:
         """Give the same by a factor of the rows left out."""
         left_out = np.vstack([self.cohort.basis[self.cohort.rows[own]] for own in (first, second)])
         factor = factorise((left_out * shrinkage) @ left_out.T, names)
-        pulls = block_diag(self._pulls[first][:, None], self._pulls[second][:, None])
+        pulls = np.zeros((len(left_out), 2))
+        split = len(self._pulls[first])
+        pulls[:split, 0], pulls[split:, 1] = self._pulls[first], self._pulls[second]
         return np.asarray(shrinkage[:, None] * (left_out.T @ solve(factor, pulls)))
 
     def _all_grams(self) -> Array:
