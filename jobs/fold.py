@@ -1,4 +1,4 @@
-"""Train one task of a run: ``python jobs/fold.py RUN --task 3``."""
+"""Do tasks of a run, such as train one fold: ``python jobs/fold.py RUN --task 3``."""
 
 import argparse
 import logging
@@ -9,16 +9,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the msbatch beside this script is the one that runs
 
-from msbatch.errors import MsbatchError
+from msbatch.errors import MsbatchError, StoppedError
 from msbatch.layout import RunDir
 from msbatch.logs import configure
 
 
 def main() -> int:
-    """Run the task that the command line names."""
+    """Run the tasks that the command line names; one that fails does not keep the others from being done."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="the run's folder")
-    parser.add_argument("--task", type=int, required=True, help="the task's number in the plan")
+    parser.add_argument("--task", type=int, required=True, nargs="+", help="the task's number in the plan")
     given = parser.parse_args()
     configure()
     if "MSBATCH_LAUNCH" in os.environ:  # signals are the launcher's business; it asks by a file
@@ -26,12 +26,16 @@ def main() -> int:
             signal.signal(number, signal.SIG_IGN)
     from msbatch.training.task import run_task
 
-    try:
-        run_task(RunDir(given.run), given.task)
-    except MsbatchError as error:
-        logging.getLogger("msbatch").error("%s", error)
-        return error.exit_code
-    return 0
+    exit_code = 0
+    for index in given.task:
+        try:
+            run_task(RunDir(given.run), index)
+        except MsbatchError as error:
+            logging.getLogger("msbatch").error("%s", error)
+            exit_code = error.exit_code
+            if isinstance(error, StoppedError):
+                break
+    return exit_code
 
 
 if __name__ == "__main__":

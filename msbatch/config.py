@@ -14,6 +14,8 @@ SHORT_NAMES = {
     "efficientnet": "efficientnet_b0",
 }
 
+FROZEN = ".frozen"  # behind a backbone's name: it is not trained, only a linear head on what it sees
+
 CLASS = "class"  # as a stratum: the label, whatever its column is called
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -130,6 +132,18 @@ class WeightSettings(Section):
     dir: Path = Field(Path("weights"), description="holds <timm name>.safetensors or .pth")
 
 
+class ProbeSettings(Section):
+    """What is asked of frozen backbones; no part of a run's identity."""
+
+    permutations: int = Field(10_000, ge=99, le=1_000_000, description="of each test, where not all can be looked at")
+    penalty: Literal["label-free", "inner"] = Field(
+        "label-free", description="of the ridge head: from the features alone, or chosen by patients left out in turn"
+    )
+    covariates: tuple[str, ...] | None = Field(
+        None, description="columns that are tried to be read from images; left out: all that can be"
+    )
+
+
 class ComputeSettings(Section):
     """What a task may use; no part of a run's identity."""
 
@@ -203,6 +217,7 @@ class Settings(Section):
     augment: AugmentSettings = AugmentSettings()
     weights: WeightSettings = WeightSettings()
     compute: ComputeSettings = ComputeSettings()
+    probe: ProbeSettings = ProbeSettings()
     cluster: ClusterSettings = ClusterSettings()
 
     def scientific(self) -> dict[str, Any]:
@@ -221,3 +236,13 @@ def full_name(name: str) -> str:
     """Give timm's name for a short name, also where more follows behind a dot; any other name stays as it is."""
     backbone, dot, rest = name.partition(".")
     return SHORT_NAMES.get(backbone, backbone) + dot + rest
+
+
+def network_name(backbone: str) -> str:
+    """Give the network of a backbone, whether it is frozen or not."""
+    return backbone.removesuffix(FROZEN)
+
+
+def is_frozen(backbone: str) -> bool:
+    """Whether a backbone is only to embed cells, as it comes."""
+    return backbone.endswith(FROZEN)

@@ -55,6 +55,22 @@ class TaskDir:
         return self.root / "weights.safetensors"
 
     @property
+    def embedding(self) -> Path:
+        """What a frozen backbone sees in each held-out cell."""
+        return self.root / "embedding.npy"
+
+    @property
+    def embedding_manifest(self) -> Path:
+        """What the embedding belongs to, and its hash."""
+        return self.root / "embedding.json"
+
+    @property
+    def done(self) -> bool:
+        """Whether the task has made what it was for: predictions, or an embedding."""
+        pairs = ((self.predictions, self.manifest), (self.embedding, self.embedding_manifest))
+        return any(file.is_file() and manifest.is_file() for file, manifest in pairs)
+
+    @property
     def earlier(self) -> Path:
         """What a task made before it was run once more."""
         return self.root / "earlier"

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from msbatch.config import ComputeSettings
+from msbatch.config import ComputeSettings, ProbeSettings, is_frozen, network_name
 from msbatch.errors import MsbatchError
 from msbatch.files import read_json, sha256_json, write_json
 
@@ -44,13 +44,23 @@ class Fold(Record):
 
 
 class Task(Record):
-    """One training of a backbone on a fold; the unit that is trained, resumed and rerun."""
+    """One training of a backbone on a fold, or the embedding of its held-out patient; the unit that is rerun."""
 
     index: int
     backbone: str
     fold: int
     repeat: int = Field(0, ge=0, exclude_if=not_, description="what is added to the plan's seed")
     relabelling: int | None = Field(None, exclude_if=not_, description="number of the permuted labels, from 1")
+
+    @property
+    def frozen(self) -> bool:
+        """Whether it only embeds the held-out patient's cells."""
+        return is_frozen(self.backbone)
+
+    @property
+    def network(self) -> str:
+        """Name of the backbone, as timm has it."""
+        return network_name(self.backbone)
 
     @property
     def arm(self) -> str:
@@ -93,6 +103,7 @@ class Plan(Record):
     settings: dict[str, Any] = Field(description="what can change a result")
     weights_dir: str
     compute: ComputeSettings
+    probe: ProbeSettings = Field(ProbeSettings(), exclude_if=lambda own: own == ProbeSettings())
     folds: tuple[Fold, ...]
     tasks: tuple[Task, ...]
     relabellings: tuple[Relabelling, ...] = Field((), exclude_if=not_, description="permuted labels, from number 1 on")
@@ -117,12 +128,23 @@ class Plan(Record):
 
     def _fits(self, index: int, task: Task) -> bool:
         permuted = task.relabelling is None or (task.repeat == 0 and 1 <= task.relabelling <= len(self.relabellings))
-        return task.index == index and 0 <= task.fold < len(self.folds) and permuted
+        untrained = not task.frozen or (task.repeat == 0 and task.relabelling is None)
+        return task.index == index and 0 <= task.fold < len(self.folds) and permuted and untrained
 
     @property
     def backbones(self) -> list[str]:
         """Backbones in the order they were asked for."""
         return list(dict.fromkeys(task.backbone for task in self.tasks))
+
+    @property
+    def trained(self) -> list[str]:
+        """Backbones that are fine-tuned."""
+        return [backbone for backbone in self.backbones if not is_frozen(backbone)]
+
+    @property
+    def probed(self) -> list[str]:
+        """Backbones that are frozen."""
+        return [backbone for backbone in self.backbones if is_frozen(backbone)]
 
     @property
     def arms(self) -> list[str]:
@@ -181,6 +203,7 @@ class Plan(Record):
             {"backbone": name, "fold": fold.number, "repeat": repeat, "relabelling": relabelling}
             for repeat, relabelling in trainings
             for name in dict.fromkeys(backbones)
+            if not is_frozen(name) or (repeat == 0 and relabelling is None)
             for fold in self.folds
             if (arm_name(name, repeat, relabelling), fold.number) not in there
         ]

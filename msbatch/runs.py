@@ -6,7 +6,7 @@ from datetime import date
 from itertools import count
 from pathlib import Path
 
-from msbatch.config import PlanSettings, Settings
+from msbatch.config import PlanSettings, Settings, is_frozen
 from msbatch.environment import describe_environment
 from msbatch.errors import MsbatchError
 from msbatch.files import make_dir, write_json, write_text
@@ -67,6 +67,8 @@ def _signature(run: RunDir) -> str:
 
 def _extended(old: Plan, drawn: Plan) -> Plan:
     resources = {"compute": drawn.compute, "weights_dir": drawn.weights_dir, "store": drawn.store}
+    if any(is_frozen(backbone) for backbone in drawn.backbones):
+        resources["probe"] = drawn.probe
     extended = old.with_backbones(drawn.backbones).with_seeds(drawn.seeds).with_relabellings(drawn.relabellings)
     return extended.model_copy(update=resources)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -102,12 +103,12 @@ class Store:
         """Read a patient's cells, shape (n, S, S, 3), in one sequential pass."""
         return np.asarray(self._dataset(patient, "images")[()], np.uint8)
 
-    def some_images(self, patient: str, rows: Iterable[int]) -> NDArray[np.uint8]:
     def images_offset(self, patient: str) -> int | None:
         """Give where in the file a patient's images begin, in bytes; None where they do not lie there in one piece."""
         offset: int | None = self._dataset(patient, "images").id.get_offset()
         return offset
 
+    def some_images(self, patient: str, rows: Iterable[int]) -> NDArray[np.uint8]:
         """Read some of a patient's cells, one by one: indexing HDF5 by a list is far slower."""
         images = self._dataset(patient, "images")
         return np.stack([images[int(row)] for row in rows])
@@ -157,8 +158,14 @@ def verify_store(path: Path, wanted_sha256: str) -> None:
     """
     if not path.is_file():
         raise StoreError(f"{path} does not exist.", "The plan names it as its store: bring it back or draw a new plan.")
-    if sha256(path) != wanted_sha256:
+    facts = path.stat()
+    if _sha256(path, facts.st_mtime_ns, facts.st_size) != wanted_sha256:
         raise StoreError(f"{path} was changed since the plan was drawn.", "Draw a new plan with: msbatch plan")
+
+
+@lru_cache(maxsize=4)  # a process that does several tasks hashes their store once
+def _sha256(path: Path, _mtime_ns: int, _size: int) -> str:
+    return sha256(path)
 
 
 def _open(path: Path) -> h5py.File:

@@ -16,6 +16,7 @@ COMMANDS = {
     "pack": "cohort",
     "inspect": "cohort",
     "plan": "study",
+    "probe": "probe",
     "submit": "submit",
     "rerun": "submit",
     "status": "outcome",

@@ -84,6 +84,7 @@ STUDY_OPTIONS = (
     click.option("--new", is_flag=True, help="Make a new run even where one of the same settings exists."),
 )
 
+PROBE_OPTIONS = ("permutations", "penalty", "covariates")
 PLAN_OPTIONS = ("backbones", "seed", "val_patients", "balance", "rebalance", "train_on", "seeds", "permute_labels")
 COMPUTE_OPTIONS = ("device", "processes", "threads", "workers", "nodes", "memory_budget_gb", "resident")
 
@@ -149,10 +150,11 @@ def study_settings(given: dict[str, Any]) -> Settings:
 
     overrides = {
         "paths": {"store": given["store"]},
-        "plan": {key: given[key] for key in PLAN_OPTIONS},
-        "training": {"precision": given["precision"]},
+        "plan": {key: given.get(key) for key in PLAN_OPTIONS},
+        "training": {"precision": given.get("precision")},
         "weights": {"dir": given["weights"], "pretrained": given["pretrained"]},
-        "compute": {key: given[key] for key in COMPUTE_OPTIONS},
+        "compute": {key: given.get(key) for key in COMPUTE_OPTIONS},
+        "probe": {key: given.get(key) for key in PROBE_OPTIONS},
         "cluster": cluster_values(given),
     }
     settings = load_settings(SETTINGS, overrides)

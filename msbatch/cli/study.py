@@ -54,8 +54,10 @@ def demo(folder: Path, jobs: int | None) -> None:
     run_and_reduce(run, None, jobs)
 
 
-def run_and_reduce(run: RunDir, folds: Sequence[int] | None, jobs: int | None) -> None:
-    """Train tasks on this machine, then print the tables."""
+def run_and_reduce(
+    run: RunDir, folds: Sequence[int] | None, jobs: int | None, *, probe: bool = False, as_json: bool = False
+) -> None:
+    """Do tasks on this machine, those of frozen backbones alone for a probe, then print the tables."""
     from msbatch.cli.outcome import show_reduction
     from msbatch.cluster.local import default_jobs, run_local
     from msbatch.cluster.status import is_done
@@ -63,18 +65,20 @@ def run_and_reduce(run: RunDir, folds: Sequence[int] | None, jobs: int | None) -
 
     plan = load_plan(run.plan)
     check_folds(plan, folds)
-    tasks = [task for task in plan.tasks if folds is None or task.fold in folds]
-    check_weights(plan, {task.backbone for task in tasks if not is_done(run, task)})
+    tasks = [task for task in plan.tasks if (folds is None or task.fold in folds) and (task.frozen or not probe)]
+    check_weights(plan, {task.network for task in tasks if not is_done(run, task)})
     failed = run_local(run, plan, tasks, jobs or default_jobs(plan.compute))
-    complete = show_reduction(run)
-    click.echo(f"\nTables:      {run.results}\nReport:      msbatch report {run.root}")
-    click.echo(f"TensorBoard: msbatch tensorboard {run.root}")
+    complete = show_reduction(run, as_json)
+    if not as_json:
+        click.echo(f"\nTables:      {run.results}\nReport:      msbatch report {run.root}")
+    if not as_json and not probe:
+        click.echo(f"TensorBoard: msbatch tensorboard {run.root}")
     if failed:
         names = "\n".join(f"  {task.arm} fold {task.fold:02d}: {task.reason.splitlines()[0]}" for task in failed)
         raise IncompleteError(
             f"{len(failed)} of {len(tasks)} tasks failed:\n{names}", "The same command tries them again."
         )
-    if not complete:
+    if not complete and not probe:  # what is to be trained may wait
         raise IncompleteError("Some folds have no predictions yet, so every total is partial.")
 
 

@@ -21,6 +21,7 @@ from msbatch.cli.options import (
     study_options,
     study_settings,
 )
+from msbatch.cli.probe import frozen
 from msbatch.cli.study import check_folds, check_training, check_weights, run_and_reduce, show_plan
 from msbatch.errors import MsbatchError
 
@@ -41,6 +42,7 @@ dry_option = click.option("--dry-run", is_flag=True, help="Show what would be su
 @click.option("--local", is_flag=True, help="Run on this machine, without a cluster.")
 @click.option("--jobs", type=click.IntRange(1), help="With --local: tasks at once.  [default: what fits the cores]")
 @click.option("--folds", type=NumberList(), help="Only these fold numbers.")
+@click.option("--probe", is_flag=True, help="Only embed cells with frozen backbones, and reduce; see msbatch probe.")
 @dry_option
 @yes_option
 @click.option("--prepare", is_flag=True, help="Get everything ready, but leave calling sbatch to you.")
@@ -62,10 +64,11 @@ def submit(run: Path | None, local: bool, jobs: int | None, folds: list[int] | N
         return
     if not (given["dry_run"] or given["prepare"]):
         slurm.check()
-    settings = study_settings(given)
+    settings = _settings(given)
     found, drawn = _found_or_drawn(run, settings, given["new"])
     check_folds(drawn, folds)
-    tasks = [task for task in drawn.tasks if folds is None or task.fold in folds]
+    wanted = [task for task in drawn.tasks if task.frozen or not given["probe"]]
+    tasks = [task for task in wanted if folds is None or task.fold in folds]
     order = _checked(found, drawn, settings, tasks, given["dry_run"])
     _submit_to_slurm(order, tasks, given, None if run is not None else settings)
 
@@ -111,7 +114,7 @@ def _submit_local(run: Path | None, folds: list[int] | None, jobs: int | None, g
     from msbatch.cluster.submit import refuse_other_resources
     from msbatch.runs import create_or_reuse
 
-    settings = study_settings(given)
+    settings = _settings(given)
     chosen, drawn = _found_or_drawn(run, settings, given["new"])
     show_plan(chosen, drawn)
     if given["dry_run"]:
@@ -120,7 +123,12 @@ def _submit_local(run: Path | None, folds: list[int] | None, jobs: int | None, g
     if run is None:
         refuse_other_resources(chosen, drawn)
         chosen = create_or_reuse(drawn, settings, given["new"])
-    run_and_reduce(chosen, folds, jobs)
+    run_and_reduce(chosen, folds, jobs, probe=given["probe"])
+
+
+def _settings(given: dict[str, Any]) -> Settings:
+    settings = study_settings(given)
+    return frozen(settings) if given["probe"] else settings
 
 
 def _submit_to_slurm(order: Order, tasks: Sequence[Task], given: dict[str, Any], drawn_from: Settings | None) -> None:
@@ -170,7 +178,7 @@ def _checked(run: RunDir, plan: Plan, settings: Settings, tasks: Sequence[Task],
     image = Image()
     try:
         check_binds(settings.cluster, run, plan)
-        check_weights(plan, {task.backbone for task in tasks if not is_done(run, task)})
+        check_weights(plan, {task.network for task in tasks if not is_done(run, task)})
         verify_store(Path(plan.store.path), plan.store.sha256)
         image = _image(settings, dry_run)
     except MsbatchError as error:

@@ -51,6 +51,7 @@ def put_back(run: RunDir) -> None:
 def _parts(run: RunDir, task: Task, fresh: bool) -> list[Path]:
     folder = run.task(task.arm, task.fold)
     made = [folder.manifest, folder.predictions, folder.weights, folder.tensorboard]
+    made += [folder.embedding_manifest, folder.embedding]
     parts = (made if is_done(run, task) or fresh else []) + ([folder.checkpoints] if fresh else [])
     return [part for part in parts if part.exists()]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from msbatch.cluster import node, slurm
 from msbatch.cluster.runtime import LOOKS, Look
 from msbatch.cluster.sites import reducer_parameters, sbatch_options, task_parameters
-from msbatch.config import Settings, full_name
+from msbatch.config import Settings, full_name, network_name
 from msbatch.errors import MsbatchError
 from msbatch.files import sha256
 from msbatch.pretrained import find_weights
@@ -97,7 +97,7 @@ def _accepted(options: list[str]) -> str:
 def _weights(settings: Settings) -> str:
     if not settings.weights.pretrained:
         return "not needed: networks start from scratch"
-    found = [find_weights(settings.weights.dir, full_name(name)).name for name in settings.plan.backbones]
+    found = [find_weights(settings.weights.dir, network_name(full_name(name))).name for name in settings.plan.backbones]
     return f"{', '.join(found)} in {settings.weights.dir}"
 
 

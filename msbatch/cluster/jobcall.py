@@ -1,4 +1,4 @@
-"""What submitit pickles for this machine: the call of one task, as plain strings and numbers."""
+"""What submitit pickles for this machine: the call of a job script, as plain strings and numbers."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 
 @dataclass(frozen=True)
 class JobCall:
-    """Run a job script on one task, in a process group that ends with the submission.
+    """Run a job script on one task or a few, in a process group that ends with the submission.
 
     The process starts from the script's path, so it finds the msbatch beside the script and no other.
 
     Parameters
     ----------
     script, run, log : str
-        Paths of the job script, the run and the task's log, which is appended to.
-    task : int
-        The task's number in the plan.
+        Paths of the job script, the run and the log, which is appended to.
+    tasks : tuple of int
+        The tasks' numbers in the plan.
     threads : int
         CPU threads of each process of the task.
     devices : str or None
         CUDA_VISIBLE_DEVICES as the user had it.
     owner : int
-        Process of the submission; when it is gone, however it went, the task is stopped.
+        Process of the submission; when it is gone, however it went, the script is stopped.
     """
 
     script: str
     run: str
     log: str
-    task: int
+    tasks: tuple[int, ...]
     threads: int
     devices: str | None
     owner: int
 
-    def __call__(self) -> dict[str, int]:
-        """Run the task and give its number and exit code."""
+    def __call__(self) -> int:
+        """Run the script and give its exit code."""
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        command = [sys.executable, self.script, self.run, "--task", str(self.task)]
+        command = [sys.executable, self.script, self.run, "--task", *map(str, self.tasks)]
         with open_log(self.log) as log:
             process = subprocess.Popen(
                 command,
@@ -60,7 +60,7 @@ class JobCall:
                 start_new_session=True,
             )
         with process:
-            return {"task": self.task, "exit_code": self._wait(process)}
+            return self._wait(process)
 
     def _wait(self, process: subprocess.Popen[bytes]) -> int:
         try:

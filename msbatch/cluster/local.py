@@ -72,47 +72,58 @@ def run_local(run: RunDir, plan: Plan, tasks: Sequence[Task], jobs: int) -> list
     KeyboardInterrupt
         If this process is asked to end.
     """
-    waiting = deque(task for task in tasks if not is_done(run, task))
-    if not waiting:
+    todo = [task for task in tasks if not is_done(run, task)]
+    if not todo:
         return []
-    with _terminable(), _alone(run, waiting), Watch(len(waiting)) as watch:
+    with _terminable(), _alone(run, todo), Watch(len(todo)) as watch:
         digest = freeze_code(run)
-        record(run, "local", tasks=[task.index for task in waiting], code_sha256=digest)
-        crew = _Crew(run, plan, watch, run.frozen(digest).resolve())
-        while waiting or crew.running:
-            while waiting and len(crew.running) < jobs:
+        record(run, "local", tasks=[task.index for task in todo], code_sha256=digest)
+        crew, waiting = _Crew(run, plan, watch, run.frozen(digest).resolve()), deque(_together(todo, jobs))
+        while waiting or crew.jobs:
+            while waiting and len(crew.jobs) < jobs:
                 crew.start(waiting.popleft())
             time.sleep(POLL_S)
             crew.look()
         return crew.failed
 
 
+def _together(tasks: Sequence[Task], jobs: int) -> list[list[Task]]:
+    """Give the tasks of each process: one to train, or a share of the patients that a frozen backbone embeds."""
+    trained = [[task] for task in tasks if not task.frozen]
+    backbones = dict.fromkeys(task.backbone for task in tasks if task.frozen)
+    frozen = [[task for task in tasks if task.backbone == backbone] for backbone in backbones]
+    return [own[start::jobs] for own in frozen for start in range(min(jobs, len(own)))] + trained
+
+
 class _Crew:
-    """The tasks that run just now, and those that failed."""
+    """The processes that run just now, their tasks, and the tasks that failed."""
 
     def __init__(self, run: RunDir, plan: Plan, watch: Watch, code: Path) -> None:
         self.run = run
         self.code = code
         self.plan = plan
         self.watch = watch
-        self.running: dict[Task, tuple[Any, int]] = {}
+        self.jobs: list[tuple[Any, list[Task]]] = []
+        self.attempts: dict[Task, int] = {}  # before ours, of tasks that have not ended
         self.failed: list[TaskStatus] = []
         self._executor = _executor(run, code)
 
-    def start(self, task: Task) -> None:
-        before = task_status(self.run, task)
+    def start(self, tasks: list[Task]) -> None:
+        statuses = [task_status(self.run, task) for task in tasks]
         with _shielded():
-            job = self._executor.submit(_call(self.run, self.plan, task, self.code))
-        self.running[task] = job, before.attempt
-        self.watch.started(before)
+            self.jobs.append((self._executor.submit(_call(self.run, self.plan, tasks, self.code)), tasks))
+        self.attempts |= {task: status.attempt for task, status in zip(tasks, statuses, strict=True)}
+        self.watch.started(statuses[0])
 
     def look(self) -> None:
-        for task in [task for task, (job, _) in self.running.items() if job.done()]:
-            _, attempt = self.running.pop(task)
-            ended = _outcome(self.run, task, attempt)
+        over = {task for job, tasks in self.jobs if job.done() for task in tasks}
+        self.jobs = [(job, tasks) for job, tasks in self.jobs if not job.done()]
+        for task in [task for task in self.attempts if task in over or is_done(self.run, task)]:
+            ended = _outcome(self.run, task, self.attempts.pop(task))
             self.watch.ended(ended)
             self.failed += [ended] if ended.phase != "done" else []
-        self.watch.running(task_status(self.run, task) for task in self.running)
+        statuses = [task_status(self.run, task) for task in self.attempts]
+        self.watch.running([status for status in statuses if status.phase == "running"])
 
 
 def _executor(run: RunDir, code: Path) -> submitit.LocalExecutor:
@@ -125,13 +136,13 @@ def _executor(run: RunDir, code: Path) -> submitit.LocalExecutor:
     return executor
 
 
-def _call(run: RunDir, plan: Plan, task: Task, code: Path) -> JobCall:
+def _call(run: RunDir, plan: Plan, tasks: Sequence[Task], code: Path) -> JobCall:
     root = RunDir(run.root.resolve())
     return JobCall(
         script=str(code / "jobs" / "fold.py"),
         run=str(root.root),
-        log=str(root.task(task.arm, task.fold).log),
-        task=task.index,
+        log=str(root.task(tasks[0].arm, tasks[0].fold).log),
+        tasks=tuple(task.index for task in tasks),
         threads=plan.compute.threads,
         devices=os.environ.get("CUDA_VISIBLE_DEVICES"),
         owner=os.getpid(),

@@ -159,9 +159,8 @@ class RunStatus:
 
 
 def is_done(run: RunDir, task: Task) -> bool:
-    """Say whether a task has its predictions."""
-    folder = run.task(task.arm, task.fold)
-    return folder.manifest.is_file() and folder.predictions.is_file()
+    """Say whether a task has what it was for."""
+    return run.task(task.arm, task.fold).done
 
 
 def task_status(run: RunDir, task: Task) -> TaskStatus:

@@ -47,7 +47,7 @@ class Watch:
 
     def started(self, status: TaskStatus) -> None:
         """Show that a task runs."""
-        self._bars[status.index] = self._progress.add_task(_name(status), total=None, note="starting")
+        self._bar(status)
         if not self._console.is_terminal:
             self._console.print(f"start  {_name(status)}")
 
@@ -56,19 +56,24 @@ class Watch:
         for status in statuses:
             best = "" if status.best_validation is None else f", val {status.best_validation:.3f}"
             note = f"{status.step}/{status.steps}{best}" if status.steps else "starting"
-            self._progress.update(
-                self._bars[status.index], total=status.steps or None, completed=status.step, note=note
-            )
+            self._progress.update(self._bar(status), total=status.steps or None, completed=status.step, note=note)
 
     def ended(self, status: TaskStatus) -> None:
         """Show that a task ended, how, and how much time the others will take."""
         self._ended += 1
         took = time.monotonic() - self._started
         left = clock(took / self._ended * (self._total - self._ended))
-        self._progress.remove_task(self._bars.pop(status.index))
+        self._progress.remove_task(self._bar(status))
+        del self._bars[status.index]
         self._progress.update(self._whole, completed=self._ended, note=f"{self._ended}/{self._total}, {left} left")
         outcome = "done" if status.phase == "done" else f"FAILED: {status.reason.splitlines()[0]}"
         self._console.print(f"[{self._ended}/{self._total}] {_name(status)} {outcome}  ({left} left)", markup=False)
+
+    def _bar(self, status: TaskStatus) -> TaskID:
+        """Give a task's bar; of several tasks in one process only the one at work has any."""
+        if status.index not in self._bars:
+            self._bars[status.index] = self._progress.add_task(_name(status), total=None, note="starting")
+        return self._bars[status.index]
 
 
 def _name(status: TaskStatus) -> str:

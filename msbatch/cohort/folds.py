@@ -72,6 +72,7 @@ def draw_plan(store: Path, settings: Settings) -> Plan:
         settings=settings.scientific(),
         weights_dir=str(settings.weights.dir.absolute()),
         compute=settings.compute,
+        probe=settings.probe,
         folds=draw(cohort),
         tasks=(),
     )

@@ -111,7 +111,7 @@ def look_at(
     return Backbone(
         odd=odd_folds(own),
         influence={"cells": influence(cells)} | ({"patients": influence(calls)} if plan.level == "patient" else {}),
-        calibration=_calibrate(list(predictions.values())),
+        calibration=_calibrate([own for task, own in predictions.items() if not task.frozen]),
         subgroups=[subgroups(own, each.name, each.levels, seed=plan.seed) for each in split],
     )
 
@@ -134,7 +134,8 @@ def compare_backbones(plan: Plan, arms: Mapping[str, Folds]) -> Comparison:
 
 def _over_seeds(plan: Plan, arms: Mapping[str, Folds], backbone: str) -> list[FoldResult]:
     """Pool each fold's calls over seeds, so that its share of correct calls is their mean; of folds that have all."""
-    seeds = [arms[arm_name(backbone, repeat, None)] for repeat in range(plan.seeds)]
+    names = (arm_name(backbone, repeat, None) for repeat in range(plan.seeds))
+    seeds = [arms[name] for name in names if name in arms]  # a frozen backbone has one
     shared = set.intersection(*(set(folds) for folds in seeds))
     return [
         replace(seeds[0][fold], counts=sum((folds[fold].counts for folds in seeds), Counts()))
@@ -158,7 +159,8 @@ def study_cohort(
     summaries : sequence of Row
         Of the backbones, to be named beside the verdict.
     """
-    tests, refits = run_tests(subjects, seed=plan.seed), compare_refits(plan, predictions)
+    tests = run_tests(subjects, plan.probe, seed=plan.seed)
+    refits = compare_refits(plan, predictions)
     nuisance, unscored = _nuisance(plan, subjects)
     return Cohort(
         subjects=subjects,
@@ -167,7 +169,7 @@ def study_cohort(
         unscored=unscored,
         tests=tests,
         refits=refits,
-        verdict=judge(evidence(subjects, tests, estimates(summaries), refits, plan.backbones)),
+        verdict=judge(evidence(subjects, tests, estimates(summaries), refits, plan.trained)),
     )
 
 
@@ -192,6 +194,9 @@ def _over(row: Row) -> str:
 
 
 def _calibrate(predictions: Sequence[Predictions]) -> list[Calibration]:
+    """Compare probabilities with outcomes; scores of a frozen backbone's head are none."""
+    if not predictions:
+        return []
     labels = np.concatenate([np.empty(0, np.uint8), *(own.labels for own in predictions)])
     logits = np.concatenate([np.empty(0), *(own.logits for own in predictions)])
     return [calibrate(labels, logits, balanced=balanced) for balanced in (False, True)]

@@ -24,11 +24,12 @@ class Missing:
 
 
 def collect(run: RunDir, plan: Plan) -> tuple[dict[Task, Predictions], list[Missing]]:
-    """Read all predictions; those that are damaged, of something else, or contradict others are missing."""
+    """Read what trained backbones predict; what is damaged, of something else, or in contradiction is missing."""
     signature = plan.signature
     found: dict[Task, Predictions] = {}
     reasons: dict[Task, str] = {}
-    for task in plan.tasks:
+    trained = [task for task in plan.tasks if not task.frozen]
+    for task in trained:
         try:
             found[task] = _read(run, plan, task, signature)
         except PredictionsError as error:
@@ -36,7 +37,7 @@ def collect(run: RunDir, plan: Plan) -> tuple[dict[Task, Predictions], list[Miss
     for task in _disagreeing(found):
         del found[task]
         reasons[task] = "The labels of this patient's cells differ between backbones."
-    gaps = [(task, plan.folds[task.fold].held_out, reasons[task]) for task in plan.tasks if task in reasons]
+    gaps = [(task, plan.folds[task.fold].held_out, reasons[task]) for task in trained if task in reasons]
     return found, [Missing(task.arm, task.fold, patient, reason) for task, patient, reason in gaps]
 
 

@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from msbatch.config import ProbeSettings
 from msbatch.results import covariates as table
 from msbatch.results.covariates import Covariate
 from msbatch.results.head import Array, fit_head
+from msbatch.results.inner import inner_penalty
 from msbatch.results.intervals import Interval
 from msbatch.results.metrics import Value
 from msbatch.results.nuisance import LENGTHS, ROWS, components
-from msbatch.results.permutation import PERMUTATIONS, PermutationTest, association, beyond_nuisance
+from msbatch.results.permutation import PermutationTest, association, beyond_nuisance
 from msbatch.results.subgroups import Outcome
 from msbatch.results.subjects import Embedding, Subjects
 from msbatch.results.verdict import Evidence
@@ -39,9 +41,9 @@ class Tests:
         Covariates of whose values too few patients share one, to be a row.
     separating : tuple of str
         Covariates that separate the classes completely.
-    readable : dict of str to PermutationTest
-        Of images and each covariate of two levels: whether it can be read from images; and, under
-        "<covariate>, <negative class> only", among patients of the negative class.
+    readable : dict of str to dict of str to PermutationTest
+        Whether each covariate can be read from images, by what of it is read, then by what embedded the images; and,
+        under "<covariate>, <negative class> only", among patients of the negative class.
     """
 
     association: dict[str, PermutationTest]
@@ -50,22 +52,22 @@ class Tests:
     covariates: dict[str, Outcome] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
     separating: tuple[str, ...] = ()
-    readable: dict[str, PermutationTest] = field(default_factory=dict)
+    readable: dict[str, dict[str, PermutationTest]] = field(default_factory=dict)
 
 
-def run_tests(subjects: Subjects, *, permutations: int = PERMUTATIONS, seed: int = 0) -> Tests:
+def run_tests(subjects: Subjects, asked: ProbeSettings | None = None, *, seed: int = 0) -> Tests:
     """Run all tests.
 
     Parameters
     ----------
     subjects : Subjects
         The cohort; at least one embedding.
-    permutations : int
-        Of each test that does not look at all arrangements.
+    asked : ProbeSettings, optional
+        Permutations of each test that does not look at all arrangements, and what to read from images.
     seed : int
         Decides the draws.
     """
-    run = _Run(subjects, permutations, seed)
+    run = _Run(subjects, asked or ProbeSettings(), seed)
     known = [own for own in table.read_covariates(subjects.attributes) if own.testable] if subjects.by_patient else []
     rows, measured = run.row_columns(), list(run.subjects.cells.columns)
     for own in known:  # a column may be called size, and must not stand in for what was measured
@@ -144,8 +146,12 @@ def measure(columns: Mapping[str, Array]) -> Array:
 @dataclass(frozen=True)
 class _Run:
     subjects: Subjects
-    permutations: int
+    asked: ProbeSettings
     seed: int
+
+    @property
+    def permutations(self) -> int:
+        return self.asked.permutations
 
     def row_columns(self) -> dict[str, Array]:
         cells = self.subjects.cells
@@ -155,31 +161,42 @@ class _Run:
     def associate(self, embedding: Embedding) -> PermutationTest:
         cells, rows = self.subjects.cells, embedding.rows
         head = fit_head(embedding.values, cells.groups[rows])
-        return association(head, cells.labels[rows], permutations=self.permutations, seed=self.seed)
+        inner = inner_penalty(head.cohort) if embedding.inner and head.penalty else None
+        return association(head, cells.labels[rows], inner=inner, permutations=self.permutations, seed=self.seed)
 
     def beyond(self, embedding: Embedding, columns: Array) -> PermutationTest:
         cells, rows = self.subjects.cells, embedding.rows
         given = (embedding.values, cells.groups[rows], cells.labels[rows], columns[rows])
         return beyond_nuisance(*given, permutations=self.permutations, seed=self.seed)
 
-    def readable(self, known: list[Covariate]) -> dict[str, PermutationTest]:
+    def readable(self, known: list[Covariate]) -> dict[str, dict[str, PermutationTest]]:
+        """Test each level of a covariate against all others; of two levels, and of halves of a number, the second."""
         negative, labels = self.subjects.classes[0], self.subjects.labels
-        found: dict[str, PermutationTest] = {}
-        for own in known:
-            levels = sorted(set(own.values.values()))
-            if own.kind == "category" and len(levels) == 2:
-                within = {patient: value for patient, value in own.values.items() if not labels[patient]}
-                found[own.name] = self._read_from_images(own.values, levels[1])
-                found[f"{own.name}, {negative} only"] = self._read_from_images(within, levels[1])
+        found: dict[str, dict[str, PermutationTest]] = {}
+        for own in (each for each in known if self._asked_for(each)):
+            levels = sorted(set(own.levels.values()), key=lambda level: (level.startswith("above"), level))
+            for level in levels if len(levels) > 2 else levels[1:]:
+                name = own.name if own.kind == "category" and len(levels) == 2 else f"{own.name}: {level}"
+                truth = {patient: value == level for patient, value in own.levels.items()}
+                within = {patient: value for patient, value in truth.items() if not labels[patient]}
+                found[name] = self._read_from_images(truth)
+                found[f"{name}, {negative} only"] = self._read_from_images(within)
         return found
 
-    def _read_from_images(self, values: Mapping[str, str], level: str) -> PermutationTest:
-        embedding = next(iter(self.subjects.embeddings.values()))
-        groups = self.subjects.cells.groups[embedding.rows]
-        chosen = np.isin(groups, list(values))
-        if len(values) < 4:
-            none = Value(None, f"only {len(values)} patients")
+    def _asked_for(self, covariate: Covariate) -> bool:
+        asked = self.asked.covariates
+        return asked is None or covariate.name.casefold() in {name.strip().casefold() for name in asked}
+
+    def _read_from_images(self, truth: Mapping[str, bool]) -> dict[str, PermutationTest]:
+        return {name: self._read(own, truth) for name, own in self.subjects.embeddings.items()}
+
+    def _read(self, embedding: Embedding, truth: Mapping[str, bool]) -> PermutationTest:
+        if len(truth) < 4:
+            none = Value(None, f"only {len(truth)} patients")
             return PermutationTest(none, none)
-        truth = np.array([values[patient] == level for patient in groups[chosen].tolist()], np.float64)
-        head = fit_head(embedding.values[chosen], groups[chosen])
-        return association(head, truth, permutations=self.permutations, seed=self.seed)
+        groups = self.subjects.cells.groups
+        chosen = embedding.of(np.isin(groups[embedding.rows], list(truth)))
+        own = groups[chosen.rows]
+        head = fit_head(chosen.values, own)
+        asked = np.array([truth[patient] for patient in own.tolist()], np.float64)
+        return association(head, asked, permutations=self.permutations, seed=self.seed)

@@ -24,7 +24,7 @@ def link_runs(run: RunDir, plan: Plan) -> Path:
     """
     _link(run.logdir / "summary", run.boards)
     for task in plan.tasks:
-        if task.relabelling is None:
+        if task.relabelling is None and not task.frozen:
             found = run.task(task.arm, task.fold)
             _link(run.logdir / "folds" / found.root.relative_to(run.tasks), found.tensorboard)
     return run.logdir

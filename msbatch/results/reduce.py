@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from msbatch.config import is_frozen
 from msbatch.errors import MsbatchError
 from msbatch.files import write_csv, write_json
 from msbatch.layout import RunDir
@@ -16,9 +17,10 @@ from msbatch.plan import Plan, Task, load_plan
 from msbatch.predictions import Predictions
 from msbatch.results.analysis import Cohort, compare_backbones, look_at, study_cohort
 from msbatch.results.boards import write_boards
-from msbatch.results.collect import collect, of_arm
+from msbatch.results.collect import Missing, collect, of_arm
 from msbatch.results.covariates import read_covariates
 from msbatch.results.folds import FoldResult, summarise
+from msbatch.results.frozen import Probe, read_frozen, score_frozen, without
 from msbatch.results.reduction import Reduction
 from msbatch.results.rows import ALWAYS_POSITIVE, Row, cell_row, fold_rows, patient_rows
 from msbatch.results.subjects import Subjects, read_subjects
@@ -44,17 +46,18 @@ def reduce(run: RunDir) -> Reduction:
     with run_lock(run.reduce_lock, LOCK_WAIT_S), threadpool_limits(1):
         reduction = _reduce(run, plan)
         _write(run, reduction)
-        write_boards(run, plan, reduction.predictions, reduction.results)
+        trained = {arm: own for arm, own in reduction.results.items() if not is_frozen(arm)}
+        write_boards(run, plan, reduction.predictions, trained)
     return reduction
 
 
 def _reduce(run: RunDir, plan: Plan) -> Reduction:
     found, missing = collect(run, plan)
+    subjects, probes, no_cohort = _read_cohort(run, plan, found, missing)
     arms = _summarise(plan, found)
     results = {task.arm: arms[task.arm] for task in plan.tasks if task.relabelling is None}
     summarised = {**results, ALWAYS_POSITIVE: _always_positive(found)}
     patients = [row for backbone, own in summarised.items() for row in patient_rows(plan, backbone, own)]
-    subjects, no_cohort = _read_store(plan)
     covariates = read_covariates(subjects.attributes) if subjects else []
     return Reduction(
         plan=plan,
@@ -69,6 +72,7 @@ def _reduce(run: RunDir, plan: Plan) -> Reduction:
         comparison=compare_backbones(plan, results),
         cohort=_study(plan, subjects, found, patients),
         no_cohort=no_cohort,
+        probes=probes,
     )
 
 
@@ -87,14 +91,24 @@ def _always_positive(found: Mapping[Task, Predictions]) -> dict[int, FoldResult]
     }
 
 
-def _read_store(plan: Plan) -> tuple[Subjects | None, str]:
+def _read_cohort(
+    run: RunDir, plan: Plan, found: dict[Task, Predictions], missing: list[Missing]
+) -> tuple[Subjects | None, list[Probe], str]:
+    """Read the store, and add what frozen backbones predict; without a store they predict nothing."""
+    embeddings, origins, gaps = read_frozen(run, plan)
+    missing += gaps
     path = Path(plan.store.path)
     try:
         verify_store(path, plan.store.sha256)
         with Store(path) as store:
-            return read_subjects(store), ""
+            subjects = read_subjects(store, embeddings)
     except MsbatchError as error:
-        return None, error.problem
+        missing += without(plan, origins, error.problem)
+        return None, [], error.problem
+    predictions, probes, blind = score_frozen(plan, subjects, origins)
+    found |= predictions
+    missing += blind
+    return subjects, probes, ""
 
 
 def _study(

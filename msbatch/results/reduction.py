@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from msbatch.plan import Plan, Task
 from msbatch.predictions import Predictions
 from msbatch.results.analysis import Backbone, Cohort, Comparison
 from msbatch.results.collect import Missing
 from msbatch.results.folds import FoldResult
+from msbatch.results.frozen import Probe
 from msbatch.results.rows import Row
 
 
@@ -37,6 +38,8 @@ class Reduction:
         What needs the store: nuisance, tests, verdict.
     no_cohort : str
         Why there is none.
+    probes : list of Probe
+        What the heads of frozen backbones were made of.
     """
 
     plan: Plan
@@ -51,6 +54,7 @@ class Reduction:
     comparison: Comparison
     cohort: Cohort | None = None
     no_cohort: str = ""
+    probes: list[Probe] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:

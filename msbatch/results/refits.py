@@ -35,7 +35,7 @@ def compare_refits(plan: Plan, predictions: Mapping[Task, Predictions]) -> dict[
         if task.repeat == 0:
             arms.setdefault((task.backbone, task.relabelling), []).append(task)
     whole = {arm: own for arm, own in arms.items() if len(own) == len(plan.folds)}
-    return {backbone: _test(plan, predictions, whole, backbone) for backbone in plan.backbones if plan.relabellings}
+    return {backbone: _test(plan, predictions, whole, backbone) for backbone in plan.trained if plan.relabellings}
 
 
 def _test(

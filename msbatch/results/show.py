@@ -11,11 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from msbatch.config import short_name
+from msbatch.results import metrics
 from msbatch.results.collect import Missing
-from msbatch.results.metrics import Value
+from msbatch.results.folds import call_counts
+from msbatch.results.metrics import Counts, Value
 from msbatch.results.reduction import Reduction
 from msbatch.results.rows import Row, is_end
-from msbatch.results.tables import headline, odd_sentences, verdict_json
+from msbatch.results.tables import headline, odd_sentences, patient_auc, verdict_json
 from msbatch.results.tables import tables as all_tables
 
 FOLD_COLUMNS = 4  # backbones beside each other: what 80 characters hold
@@ -40,6 +42,8 @@ def tables(reduction: Reduction) -> Iterator[RenderableType]:
     how = "mean over patients" if reduction.plan.level == "cell" else "one call each"
     for part in _chunks(reduction.patients, SUMMARY_COLUMNS):
         yield _titled(f"Patients, {how}", _summary(part, notes), reduction)
+    if reduction.cohort:
+        yield _titled("The same folds by nuisance alone", _beside_nuisance(reduction, notes), reduction)
     yield Text(_wrapped(_how(reduction)))
     if notes.reasons:
         yield Text("\n".join(f"[{number}] {reason}" for number, reason in enumerate(notes.reasons, 1)))
@@ -96,7 +100,12 @@ def _said(reduction: Reduction) -> Iterator[RenderableType]:
     else:
         further = reduction.cohort.verdict.further
         yield Group(Text(_wrapped([headline(reduction)]), style="bold"), Text(_wrapped(further)))
-    yield Text(_wrapped(dict.fromkeys(odd)))
+    pairs = [
+        f"Leave-pair-out AUC of {_short(probe.backbone)}: {probe.pair_auc.number:.3f}."
+        for probe in reduction.probes
+        if probe.pair_auc.number is not None
+    ]
+    yield Text(_wrapped([*pairs, *dict.fromkeys(odd)]))
 
 
 def _wrapped(sentences: Iterable[str]) -> str:
@@ -155,6 +164,22 @@ def _summary(rows: Sequence[Row], notes: _Notes) -> Table:
     table.add_row("folds", *map(Text, map(str.__add__, folds, marks), alarms))
     for key in (key for key in rows[0] if key not in _NOT_SHOWN and not is_end(key, rows[0])):
         table.add_row(_measure(key), *(Text(notes.show(row[key]) + _interval(row, key)) for row in rows))
+    return table
+
+
+def _beside_nuisance(reduction: Reduction, notes: _Notes) -> Table:
+    """Give what colour, size, shape and number of cells achieve, and beneath them the backbones."""
+    by_patient = reduction.plan.level == "patient"
+    table = _table([""], ["sensitivity", "specificity", f"F1 {reduction.plan.classes[1]}", "AUC"])
+    nuisance = reduction.cohort.nuisance if reduction.cohort else {}
+    for name, results in {**nuisance, **reduction.results}.items():
+        own = list(results.values())
+        if not own:
+            continue
+        counts = call_counts(own) if by_patient else sum((fold.counts for fold in own), Counts())
+        auc = patient_auc(own) if by_patient else metrics.mean([fold.auc for fold in own])[0]
+        values = (metrics.sensitivity(counts), metrics.specificity(counts), metrics.f1_positive(counts), auc)
+        table.add_row(_short(name), *(Text(notes.show(value)) for value in values))
     return table
 
 

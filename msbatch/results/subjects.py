@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msbatch.results.head import Array
+from msbatch.results.matrix import StackedRows
 from msbatch.results.network import NETWORK, embed
 from msbatch.results.nuisance import Cells, read_cells
 from msbatch.store import Store
@@ -26,12 +27,20 @@ class Embedding:
     ----------
     rows : ndarray of int, shape (m,)
         Which cells.
-    values : ndarray of float64, shape (m, d)
+    values : ndarray of float64 or StackedRows, shape (m, d)
         Of each.
+    inner : bool
+        Whether the penalty of a head on these is chosen by leaving out further patients.
     """
 
     rows: NDArray[np.intp]
-    values: Array
+    values: Array | StackedRows
+    inner: bool = False
+
+    def of(self, chosen: NDArray[np.bool_]) -> Embedding:
+        """Give the embeddings of some of these cells."""
+        values = self.values.subset(chosen) if isinstance(self.values, StackedRows) else self.values[chosen]
+        return Embedding(self.rows[chosen], values)
 
 
 @dataclass(frozen=True)

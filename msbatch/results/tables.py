@@ -11,6 +11,7 @@ from msbatch.results.comparison import holm
 from msbatch.results.covariates import Covariate
 from msbatch.results.evidence import MEASURED, associations
 from msbatch.results.folds import FoldResult
+from msbatch.results.frozen import Probe
 from msbatch.results.metrics import Value, auc
 from msbatch.results.oddwords import describe
 from msbatch.results.permutation import PermutationTest
@@ -39,6 +40,7 @@ def tables(reduction: Reduction) -> dict[str, Table]:
         "calibration_bins": _table(list(_bin_rows(reduction)), ("backbone",)),
         "nuisance": _table(list(_nuisance_rows(reduction)), ("row",)),
         "covariates": _table(list(_covariate_rows(reduction)), ("covariate",)),
+        "probe": _table([_probe_row(probe) for probe in reduction.probes], ("backbone", "weights", "pair_auc")),
         "tests": _table(list(_test_rows(reduction)), ("question", "images")),
     }
 
@@ -216,6 +218,10 @@ def _p_label(covariate: Covariate, found: Mapping[str, Outcome]) -> Value:
     return Value(None, f"{covariate.kind}: nothing to test" if not covariate.testable else "cells carry the labels")
 
 
+def _probe_row(probe: Probe) -> Row:
+    return {**vars(probe), "penalty": rounded(Value(probe.penalty)), "pair_auc": rounded(probe.pair_auc)}
+
+
 def _test_rows(reduction: Reduction) -> Iterator[Row]:
     if reduction.cohort is None:
         return
@@ -224,8 +230,8 @@ def _test_rows(reduction: Reduction) -> Iterator[Row]:
     yield from _tests("image and label are associated", {MEASURED: tests.measured})
     for row, own in tests.beyond.items():
         yield from _tests(f"beyond {row}", own)
-    for name, test in tests.readable.items():
-        yield from _tests(f"{name} can be read from images", {next(iter(tests.association)): test})
+    for name, own in tests.readable.items():
+        yield from _tests(f"{name} can be read from images", own)
 
 
 def _tests(question: str, tests: Mapping[str, PermutationTest]) -> Iterator[Row]:

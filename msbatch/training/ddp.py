@@ -93,7 +93,7 @@ class World:
 
         Parameters
         ----------
-        share : tensor, shape (ceil((length - rank) / size),)
+        share : tensor, shape (ceil((length - rank) / size), ...)
             The values at positions rank, rank + size, ...
         length : int
             How many values there are over all processes; none is padded or repeated.
@@ -102,7 +102,7 @@ class World:
             return share
         shares: list[Any] = [None] * self.size
         dist.all_gather_object(shares, share.cpu())
-        whole = torch.empty(length, dtype=share.dtype)
+        whole = torch.empty((length, *share.shape[1:]), dtype=share.dtype)
         for rank, part in enumerate(shares):
             whole[rank :: self.size] = part
         return whole

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 def run_task(run: RunDir, index: int) -> None:
     """Train one task, or resume it, and write its predictions; do nothing if it has them.
 
+    A frozen one embeds its held-out patient.
+
     Parameters
     ----------
     run : RunDir
@@ -44,8 +46,8 @@ def run_task(run: RunDir, index: int) -> None:
         raise MsbatchError(f"{run.root} has no task {index}: its tasks are 0 to {len(plan.tasks) - 1}.")
     task = plan.tasks[index]
     folder = run.task(task.arm, task.fold)
-    if folder.manifest.is_file() and folder.predictions.is_file():
-        log.info("%s fold %d has its predictions already.", task.arm, task.fold)
+    if folder.done:
+        log.info("%s fold %d is done already.", task.arm, task.fold)
         return
     node = this_node(plan.compute)
     try:
@@ -94,8 +96,10 @@ def _attempt(job: Job, crew: Crew) -> None:
     stop.beat()
     verify_store(job.store, job.plan.store.sha256)
     stop.beat()
-    _check_batch(job.plan)
-    launch(_work, crew, job.with_shared_cells() if crew.node.processes > 1 else job)
+    if not job.task.frozen:
+        _check_batch(job.plan)
+    sharing = crew.node.processes > 1 and not job.task.frozen
+    launch(_work, crew, job.with_shared_cells() if sharing else job)
 
 
 def _check_batch(plan: Plan) -> None:
@@ -108,6 +112,9 @@ def _check_batch(plan: Plan) -> None:
 
 def _work(world: World, job: Job) -> None:
     # Imported where the work is done: a parent that only waits for its processes needs no network and no augmentation.
-    from msbatch.training.work import work
+    if job.task.frozen:
+        from msbatch.training.embed import embed as work
+    else:
+        from msbatch.training.work import work
 
     work(world, job)

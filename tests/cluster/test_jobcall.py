@@ -24,19 +24,19 @@ def call(folder: Path, task: int, devices: str | None = None, owner: int | None 
     script = folder / "script.py"
     script.write_text(SCRIPT)
     log = folder / "task" / "log"
-    return JobCall(str(script), "some run", str(log), task, threads=1, devices=devices, owner=owner or os.getpid())
+    return JobCall(str(script), "some run", str(log), (task,), threads=1, devices=devices, owner=owner or os.getpid())
 
 
 def test_the_exit_code_comes_back_and_the_log_grows(tmp_path: Path) -> None:
-    assert call(tmp_path, 0, devices="2,3")() == {"task": 0, "exit_code": 0}
-    assert call(tmp_path, 4)() == {"task": 4, "exit_code": 4}
+    assert call(tmp_path, 0, devices="2,3")() == 0
+    assert call(tmp_path, 4)() == 4
     lines = (tmp_path / "task" / "log").read_text().splitlines()
     assert lines == ["arguments some run --task 0 devices 2,3", "arguments some run --task 4 devices None"]
     assert (tmp_path / "task" / "log").stat().st_mode & 0o077 == 0, "others cannot read it"
 
 
 def test_processes_of_a_killed_task_are_stopped_too(tmp_path: Path) -> None:
-    assert call(tmp_path, 7)() == {"task": 7, "exit_code": -9}
+    assert call(tmp_path, 7)() == -9
     child = int((tmp_path / "task" / "log").read_text().split()[-1])
     wait_until(lambda: not is_alive(child), "the child to end")
 

@@ -10,6 +10,7 @@ from PIL import Image
 
 from msbatch.cohort.pack import PackOptions, pack
 from msbatch.cohort.synth import draw_cell
+from msbatch.config import ProbeSettings
 from msbatch.files import write_csv
 from msbatch.results import evidence as judged
 from msbatch.results.evidence import evidence, run_tests
@@ -75,7 +76,7 @@ def relabelled(subjects: Subjects, labels: dict[str, int]) -> Subjects:
 
 
 def verdict(subjects: Subjects, tests: judged.Tests | None = None) -> Verdict:
-    return judge(evidence(subjects, tests or run_tests(subjects, permutations=1000), {}, {}))
+    return judge(evidence(subjects, tests or run_tests(subjects, ProbeSettings(permutations=1000)), {}, {}))
 
 
 def test_classes_that_differ_by_colour_alone_are_not_shown_to_exceed_it(stained: Subjects) -> None:
@@ -110,7 +111,7 @@ def test_labels_that_nothing_goes_with_are_not_claimed(sexes: Subjects) -> None:
 def test_a_sex_that_separates_the_classes_is_named_and_nothing_else_is_said(sexes: Subjects) -> None:
     labels = {patient: int(own["sex"] == "M") for patient, own in sexes.attributes.items()}
     own = relabelled(sexes, labels)
-    tests = run_tests(own, permutations=1000)
+    tests = run_tests(own, ProbeSettings(permutations=1000))
     assert tests.separating == ("sex",)
     assert tests.covariates["sex"].p.number == pytest.approx(2 / 184756)  # of 20 over 10 tables, both extremes
     said = verdict(own, tests)
@@ -119,15 +120,15 @@ def test_a_sex_that_separates_the_classes_is_named_and_nothing_else_is_said(sexe
 
 
 def test_a_sex_that_shows_in_the_images_is_readable_also_within_controls(sexes: Subjects, stained: Subjects) -> None:
-    found = run_tests(sexes, permutations=1000).readable
+    found = run_tests(sexes, ProbeSettings(permutations=1000)).readable
     assert set(found) == {"sex", "sex, control only"}
-    assert found["sex"].p.number <= 0.002
+    assert found["sex"][NETWORK].p.number <= 0.002
     # 10 controls, 5 of them women: 252 arrangements, and the smallest p is twice 1 in 252.
-    assert found["sex, control only"].exact
-    assert found["sex, control only"].p.number == pytest.approx(2 / 252)
-    other = run_tests(stained, permutations=1000).readable
-    assert other["sex"].p.number > 0.05
-    assert other["sex, control only"].p.number > 0.05
+    assert found["sex, control only"][NETWORK].exact
+    assert found["sex, control only"][NETWORK].p.number == pytest.approx(2 / 252)
+    other = run_tests(stained, ProbeSettings(permutations=1000)).readable
+    assert other["sex"][NETWORK].p.number > 0.05
+    assert other["sex, control only"][NETWORK].p.number > 0.05
 
 
 def test_a_sex_known_of_few_controls_is_not_read_within_them_and_it_says_why(sexes: Subjects) -> None:
@@ -135,13 +136,30 @@ def test_a_sex_known_of_few_controls_is_not_read_within_them_and_it_says_why(sex
     attributes = {
         patient: {"sex": "" if patient in controls[3:] else own["sex"]} for patient, own in sexes.attributes.items()
     }
-    found = run_tests(replace(sexes, attributes=attributes), permutations=100).readable
-    assert found["sex, control only"].p.reason == "only 3 patients"
-    assert found["sex"].p.number is not None
+    found = run_tests(replace(sexes, attributes=attributes), ProbeSettings(permutations=100)).readable
+    assert found["sex, control only"][NETWORK].p.reason == "only 3 patients"
+    assert found["sex"][NETWORK].p.number is not None
+
+
+def test_each_of_several_batches_and_the_halves_of_an_age_are_read_and_only_what_was_asked_for(sexes: Subjects) -> None:
+    attributes = {
+        patient: {"batch": "abc"[number % 3], "age": str(30 + number)}
+        for number, patient in enumerate(sexes.attributes)
+    }
+    own = replace(sexes, attributes=attributes)
+    found = run_tests(own, ProbeSettings(permutations=100)).readable
+    names = {"batch: a", "batch: b", "batch: c", "age: above 39.5"}
+    assert set(found) == names | {f"{name}, control only" for name in names}
+    assert set(run_tests(own, ProbeSettings(permutations=100, covariates=("AGE",))).readable) == {
+        "age: above 39.5",
+        "age: above 39.5, control only",
+    }
 
 
 def test_one_sex_only_is_no_row_and_is_not_read(sexes: Subjects) -> None:
-    found = run_tests(replace(sexes, attributes={name: {"sex": "F"} for name in sexes.attributes}), permutations=100)
+    found = run_tests(
+        replace(sexes, attributes={name: {"sex": "F"} for name in sexes.attributes}), ProbeSettings(permutations=100)
+    )
     assert list(found.beyond) == ["colour", "size", "shape"]
     assert found.covariates == found.readable == {}
 
@@ -149,10 +167,10 @@ def test_one_sex_only_is_no_row_and_is_not_read(sexes: Subjects) -> None:
 def test_a_column_of_the_table_does_not_stand_in_for_what_was_measured(stained: Subjects) -> None:
     attributes = {name: {"colour": "gb"[number // 2 % 2]} for number, name in enumerate(stained.attributes)}
     own = replace(stained, attributes=attributes)
-    tests = run_tests(own, permutations=1000)
+    tests = run_tests(own, ProbeSettings(permutations=1000))
     assert {"colour", "covariate colour"} <= set(tests.beyond)
     assert "colour" in verdict(own, tests).not_exceeded
-    assert tests.beyond["colour"] == run_tests(stained, permutations=1000).beyond["colour"]
+    assert tests.beyond["colour"] == run_tests(stained, ProbeSettings(permutations=1000)).beyond["colour"]
 
 
 def test_one_missing_value_does_not_forbid_a_claim(sexes: Subjects) -> None:
@@ -164,7 +182,7 @@ def test_one_missing_value_does_not_forbid_a_claim(sexes: Subjects) -> None:
     wards["P03"] = {"ward": ""}
     for attributes in (ages, wards):
         (name,) = attributes["P00"]
-        beyond = run_tests(replace(own, attributes=attributes), permutations=1000).beyond
+        beyond = run_tests(replace(own, attributes=attributes), ProbeSettings(permutations=1000)).beyond
         assert beyond[name][NETWORK].p.number <= 0.025
 
 
@@ -173,7 +191,7 @@ def test_cells_that_carry_the_labels_are_compared_within_patients_and_covariates
     labels = (np.arange(len(cells.groups)) % 2).astype(np.uint8)
     own = replace(stained, cells=replace(cells, labels=labels))
     assert not own.by_patient
-    tests = run_tests(own, permutations=200)
+    tests = run_tests(own, ProbeSettings(permutations=200))
     assert tests.covariates == tests.readable == {}
     assert set(tests.beyond) == {"colour", "size", "shape"}
     assert tests.association[NETWORK].permutations == 200

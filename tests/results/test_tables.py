@@ -99,7 +99,7 @@ def test_every_table_has_its_heading_where_it_has_no_row(tmp_path: Path) -> None
     reduction = reduce(run := make_run(tmp_path / "run", labels, {"resnet50": {}}))
     wanted = {
         *("folds", "cells", "patients", "missing", "comparison", "oddfolds", "influence", "subgroups", "gaps"),
-        *("calibration", "calibration_bins", "nuisance", "covariates", "tests"),
+        *("calibration", "calibration_bins", "nuisance", "covariates", "probe", "tests"),
     }
     assert set(tables(reduction)) == {path.stem for path in run.results.glob("*.csv")} == wanted
     for table in wanted:

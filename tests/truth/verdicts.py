@@ -13,7 +13,7 @@ from scipy.stats import rankdata
 
 from msbatch.cohort.folds import draw_plan
 from msbatch.cohort.pack import PackOptions, pack
-from msbatch.config import Settings
+from msbatch.config import ProbeSettings, Settings
 from msbatch.predictions import Predictions
 from msbatch.results.evidence import evidence, run_tests
 from msbatch.results.folds import FoldResult, summarise
@@ -80,7 +80,7 @@ def examine(path: Path, seed: int) -> Study:
         p: {*head.patients} for p in head.patients
     }:
         raise AssertionError("the plan does not hold every patient out once")
-    found = evidence(subjects, run_tests(subjects, permutations=PERMUTATIONS, seed=seed), {}, {})
+    found = evidence(subjects, run_tests(subjects, ProbeSettings(permutations=PERMUTATIONS), seed=seed), {}, {})
     truth, scores = head.patient_means(labels), head.patient_scores(labels)
     area, null_area = float(auc(truth, scores)), _null_auc(head, truth, seed)
     return Study(found, judge(found), area, null_area, _results(head, labels))

@@ -91,6 +91,7 @@ def _content(run: RunDir, reduction: Reduction, writer: _FigureWriter) -> dict[s
         "positive": plan.classes[1],
         "missing": reduction.missing,
         "tasks": len(plan.tasks),
+        "probes": reduction.probes,
         "verdict": cohort.verdict if cohort else None,
         "headline": headline(reduction),
         "refits": _refits(reduction),

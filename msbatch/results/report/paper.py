@@ -101,6 +101,7 @@ def claim(reduction: Reduction, made: Made) -> list[tuple[str, str, str]]:
         f"drawn once with seed {plan.seed}."
     )
     early = sum(fold.early_stopping for fold in plan.folds)
+    models = sum(not task.frozen for task in plan.tasks)
     where = "in every fold" if early == len(plan.folds) else f"in {count(early, 'fold')}, elsewhere the last weights"
     return [
         ("7", "data sources", TO_FILL_IN),
@@ -111,10 +112,10 @@ def claim(reduction: Reduction, made: Made) -> list[tuple[str, str, str]]:
         ("19", "sample size, and how it was determined", f"{_size(reduction)} How it was determined: {TO_FILL_IN}."),
         ("20", "partitions", partition),
         ("21", "level at which partitions are disjoint", f"Patients; labels are of {level}."),
-        ("22", "model", f"{', '.join(plan.backbones)} (timm), one output: the log odds of {plan.classes[1]}."),
+        ("22", "model", f"{_models(plan)}."),
         ("23", "software", f"{versions or TO_FILL_IN}."),
         ("24", "initial parameters", start if "pretrained" in plan.settings else TO_FILL_IN),
-        ("25", "training", f"{_recipe(training)} {count(len(plan.tasks), 'model')} planned; see the methods text."),
+        ("25", "training", f"{_recipe(plan, training)} {count(models, 'model')} planned; see the methods text."),
         (
             "26",
             "selection of the final model",
@@ -176,10 +177,21 @@ def validation_words(plan: Plan) -> str:
     return span(len(fold.validation) for fold in plan.folds)
 
 
-def _recipe(training: Mapping[str, Any]) -> str:
+def _recipe(plan: Plan, training: Mapping[str, Any]) -> str:
     if not training:
         return f"Recipe: {TO_FILL_IN}."
+    if not plan.trained:
+        return "Ridge regression, one decomposition for all folds."
     return f"AdamW, {training['head_steps']} + {training['steps']} steps of {training['batch_size']} images."
+
+
+def _models(plan: Plan) -> str:
+    parts = []
+    if plan.trained:
+        parts.append(f"{', '.join(plan.trained)} (timm), one output: the log odds of {plan.classes[1]}")
+    if plan.probed:
+        parts.append(f"{', '.join(plan.probed)} (timm), not trained, with a ridge head")
+    return "; ".join(parts)
 
 
 def _ensembling(training: Mapping[str, Any]) -> str:

@@ -36,7 +36,7 @@ def training(run: RunDir, reduction: Reduction) -> Training:
     """Read the scalars of all tasks under true labels and first seeds, and draw them."""
     reasons: Counter[str] = Counter()
     figures = []
-    for backbone in reduction.plan.backbones:
+    for backbone in reduction.plan.trained:
         tasks = [task for task in reduction.predictions if task.arm == backbone]
         found = [curves for task in tasks if (curves := _read(run, task, reasons)) is not None]
         bands = _bands(found)

@@ -1,0 +1,111 @@
+"""A frozen task: what the backbone, as it comes, sees in the held-out patient's cells."""
+
+from __future__ import annotations
+
+import json
+import logging
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from msbatch.embeddings import Embedding, Origin, find_embedding, write_embedding
+from msbatch.errors import MsbatchError
+from msbatch.files import sha256
+from msbatch.layout import TaskDir
+from msbatch.pretrained import find_weights
+from msbatch.store import Store
+from msbatch.training.ddp import World
+from msbatch.training.job import Job
+from msbatch.training.model import Classifier, build_model
+from msbatch.training.precision import Precision
+
+BATCH = 64
+
+log = logging.getLogger(__name__)
+
+
+def embed(world: World, job: Job) -> None:
+    """Embed the held-out patient's cells, or take over what another run has of the same store and weights.
+
+    A pretrained, frozen backbone has seen no label of the cohort, so each patient is embedded once for all folds.
+
+    Raises
+    ------
+    MsbatchError
+        If the backbone gives numbers that are not finite.
+    """
+    world.beat()
+    precision = Precision(job.plan.settings["training"]["precision"], world.device)
+    network = _network(job, world, precision)
+    origin = _origin(job, network, precision)
+    values = _made_before(job, origin)
+    if not world.any(values is not None):  # some of the processes may see more than others
+        values = _embed(network, job, world, precision)
+    if world.rank == 0 and values is not None:
+        write_embedding(job.folder, values, origin, job.attempt.check)
+        job.attempt.write(phase="done", reason="")
+
+
+@torch.inference_mode()
+def _embed(network: Classifier, job: Job, world: World, precision: Precision) -> Embedding:
+    with Store(job.store) as store:
+        images = store.images(job.fold.held_out)
+    share = np.ascontiguousarray(images[world.rank :: world.size])
+    parts = []
+    for batch in torch.from_numpy(share).split(BATCH):
+        world.beat()
+        with precision.autocast():
+            parts.append(network(batch.to(world.device)).float().cpu())
+    width = network.backbone.num_features
+    mine = torch.cat(parts) if parts else torch.empty((0, int(width)))  # type: ignore[arg-type]
+    values = world.gather(mine, len(images)).numpy()
+    if not np.isfinite(values).all():
+        raise MsbatchError(f"{job.task.network} gives numbers that are not finite for cells of this patient.")
+    return np.asarray(values, np.float32)
+
+
+def _made_before(job: Job, origin: Origin) -> Embedding | None:
+    """Look beside this run for an embedding of the same origin."""
+    fold, arm, tasks, run = job.folder.root, *job.folder.root.parents[:3]
+    for folder in sorted(run.parent.glob(f"*/{tasks.name}/{arm.name}/{fold.name}")):
+        found = find_embedding(TaskDir(folder), origin)
+        if found is not None:
+            log.info("Embedded before, in %s.", folder)
+            return np.asarray(np.load(found, allow_pickle=False))
+    return None
+
+
+def _origin(job: Job, network: Classifier, precision: Precision) -> Origin:
+    weights = f"initial ones of seed {job.seed}"
+    if job.plan.settings["pretrained"]:
+        weights = _sha256(find_weights(Path(job.plan.weights_dir), job.task.network))
+    return Origin(
+        store=job.plan.store.sha256,
+        fold=job.task.fold,
+        network=job.task.network,
+        weights=weights,
+        input_px=network.input_px,
+        precision=precision.name,
+    )
+
+
+def _network(job: Job, world: World, precision: Precision) -> Classifier:
+    with Store(job.store) as store:
+        store_px = store.size
+    built = _built(job.task.network, store_px, job.seed, json.dumps(job.plan.settings), Path(job.plan.weights_dir))
+    return built.to(world.device, precision.dtype)
+
+
+@lru_cache(maxsize=1)  # of the tasks of one process most have the same backbone
+def _built(network: str, store_px: int, seed: int, settings: str, weights_dir: Path) -> Classifier:
+    torch.manual_seed(seed)
+    model = build_model(network, store_px, json.loads(settings), weights_dir)
+    model.backbone.reset_classifier(0)  # type: ignore[operator]
+    return model.eval()
+
+
+@lru_cache(maxsize=1)
+def _sha256(weights: Path) -> str:
+    return sha256(weights)
