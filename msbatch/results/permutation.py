@@ -24,6 +24,7 @@ from msbatch.results.metrics import Value
 PERMUTATIONS = 10_000
 
 _BLOCK = 2_000_000  # numbers in one array of permuted labels, so that memory does not grow with their number
+_LEAST = 16  # permutations at once however many cells there are: each time all features are gone through
 
 Strata = Sequence[NDArray[np.intp]]  # of rows that change places among themselves, in an order free of names
 
@@ -263,7 +264,7 @@ def _draws(question: _Question, permutations: int, rng: np.random.Generator) -> 
 
     Each stratum's values are sorted first, so that what is drawn does not depend on the true arrangement.
     """
-    size = max(1, min(1000, _BLOCK // len(question.moved)))
+    size = max(_LEAST, min(1000, _BLOCK // len(question.moved)))
     for start in range(0, permutations, size):
         drawn = np.empty((len(question.moved), min(size, permutations - start)))
         for rows in question.strata:

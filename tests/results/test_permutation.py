@@ -205,7 +205,7 @@ def test_the_same_seed_draws_the_same() -> None:
 def test_memory_is_bounded_and_blocks_do_not_change_how_many_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     cohort = draw(10, [3] * 12, 4, by_cell=True)
     head = fit_head(cohort.features, cohort.groups)
-    monkeypatch.setattr("msbatch.results.permutation._BLOCK", 36 * 7)
+    monkeypatch.setattr("msbatch.results.permutation._BLOCK", 36 * 17)
     test = association(head, cohort.labels, permutations=100)
     assert test.permutations == 100
 
