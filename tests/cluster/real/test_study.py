@@ -198,6 +198,21 @@ def test_arrays_are_split_where_slurm_says_and_cancel_ends_them(
     wait_until_idle(cluster, 60)
 
 
+def test_a_probe_is_an_array_too_and_its_tables_are_those_of_one_machine(cluster: Cluster, folder: Path) -> None:
+    make_study(cluster, folder)
+    assert "Submitted 6 tasks" in submit(cluster, folder, "--probe", "--backbones", "test_vit").stdout
+    alone = cluster.new_folder("probe_alone")
+    for name in ("cohort.h5", "msbatch.toml"):
+        cluster.run("cp", folder / name, alone)
+    cluster.run("msbatch", "probe", "--backbones", "test_vit", cwd=alone, timeout=600)
+    wait_until_idle(cluster)
+    run = newest_run(folder)
+    assert {task["phase"] for task in status(cluster, folder)["tasks"]} == {"done"}
+    assert told_to_others(run) == []
+    assert b"test_vit.frozen" in tables(run)["patients.csv"]
+    assert tables(run) == tables(newest_run(alone))
+
+
 def _copy_study(cluster: Cluster, finished: Finished, folder: Path) -> None:
     for name in ("cohort.h5", "msbatch.toml"):
         cluster.run("cp", finished.folder / name, folder)
