@@ -44,6 +44,10 @@ def test_a_probe_ends_with_its_tables_and_training_extends_the_same_run(cli: Run
     with (run.results / "patients.csv").open() as handle:
         rows = list(csv.DictReader(handle))
     assert {row["status"] for row in rows if row["backbone"] == "test_vit.frozen"} == {"complete"}
+    assert cli("report")[0] == 0
+    page = (run.results / "report.html").read_text()
+    assert "Ridge regression with an unpenalised intercept" in page
+    assert "weights that validate best" not in page, "nothing was trained"
     attempts = sorted(run.root.glob("tasks/*/*/attempts/*"))
 
     assert cli("probe", "--permutations", "99")[0] == 0
@@ -57,8 +61,7 @@ def test_a_probe_ends_with_its_tables_and_training_extends_the_same_run(cli: Run
     assert code == 0, "what is yet to be trained is no failure of the probe"
     assert {row["backbone"] for row in json.loads(out)["folds"]} == {"test_vit.frozen", "test_vit"}
     assert cli("report", "--allow-partial")[0] == 0
-    page = (run.results / "report.html").read_text()
-    assert "Ridge regression with an unpenalised intercept" in page
+    assert "weights that validate best" in (run.results / "report.html").read_text()
 
 
 @pytest.mark.usefixtures("study")

@@ -99,11 +99,13 @@ def claim(reduction: Reduction, made: Made) -> list[tuple[str, str, str]]:
     partition = (
         f"Every patient held out once; of the others {validation_words(plan)} validate and the rest train, "
         f"drawn once with seed {plan.seed}."
+        if plan.trained
+        else "Every patient held out once; all others train."
     )
     early = sum(fold.early_stopping for fold in plan.folds)
     models = sum(not task.frozen for task in plan.tasks)
     where = "in every fold" if early == len(plan.folds) else f"in {count(early, 'fold')}, elsewhere the last weights"
-    return [
+    items = [
         ("7", "data sources", TO_FILL_IN),
         ("8", "eligibility criteria", TO_FILL_IN),
         ("9", "preprocessing", _preprocessing(reduction)),
@@ -115,13 +117,24 @@ def claim(reduction: Reduction, made: Made) -> list[tuple[str, str, str]]:
         ("22", "model", f"{_models(plan)}."),
         ("23", "software", f"{versions or TO_FILL_IN}."),
         ("24", "initial parameters", start if "pretrained" in plan.settings else TO_FILL_IN),
-        ("25", "training", f"{_recipe(plan, training)} {count(models, 'model')} planned; see the methods text."),
+        ("25", "training", f"{_recipe(training)} {count(models, 'model')} planned; see the methods text."),
         (
             "26",
             "selection of the final model",
             f"The weights that validate best on inner validation patients: {where}.",
         ),
         ("27", "ensembling", _ensembling(training)),
+    ]
+    return items if plan.trained else [*items[:-3], *_of_a_head(reduction)]
+
+
+def _of_a_head(reduction: Reduction) -> list[tuple[str, str, str]]:
+    """Give the items on training where nothing but heads on frozen backbones is trained."""
+    rules = "; ".join(dict.fromkeys(probe.rule for probe in reduction.probes)) or TO_FILL_IN
+    return [
+        ("25", "training", "Ridge regression, all folds from one decomposition; see the methods text."),
+        ("26", "selection of the final model", f"None but the penalty: {rules}."),
+        ("27", "ensembling", "No ensemble of models."),
     ]
 
 
@@ -177,11 +190,9 @@ def validation_words(plan: Plan) -> str:
     return span(len(fold.validation) for fold in plan.folds)
 
 
-def _recipe(plan: Plan, training: Mapping[str, Any]) -> str:
+def _recipe(training: Mapping[str, Any]) -> str:
     if not training:
         return f"Recipe: {TO_FILL_IN}."
-    if not plan.trained:
-        return "Ridge regression, one decomposition for all folds."
     return f"AdamW, {training['head_steps']} + {training['steps']} steps of {training['batch_size']} images."
 
 
