@@ -155,6 +155,10 @@ class ComputeSettings(Section):
     memory_budget_gb: float = Field(
         4, gt=0, description="images that a task keeps in memory on each node; more than that are mapped from the store"
     )
+    compile: bool = Field(
+        False, description="compile the network before it trains all layers; minutes once per backbone and run"
+    )
+    profile: bool = Field(False, description="trace some steps of each backbone's first fold and say what bounds them")
     resident: bool = Field(
         False, description="keep training cells on the device; only where [augment] changes nothing, which is CPU work"
     )

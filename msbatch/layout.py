@@ -71,6 +71,11 @@ class TaskDir:
         return any(file.is_file() and manifest.is_file() for file, manifest in pairs)
 
     @property
+    def trace(self) -> Path:
+        """A few steps as the profiler saw them."""
+        return self.root / "trace.json.gz"
+
+    @property
     def earlier(self) -> Path:
         """What a task made before it was run once more."""
         return self.root / "earlier"
@@ -218,6 +223,11 @@ class RunDir:
     def reduce_lock(self) -> Path:
         """Held while tables are written."""
         return self.root / "reduce.lock"
+
+    @property
+    def compiled(self) -> Path:
+        """What torch.compile made, for all tasks; it can be deleted."""
+        return self.root / "compiled"
 
     @property
     def tasks(self) -> Path:

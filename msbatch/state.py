@@ -33,6 +33,8 @@ class TaskState(BaseModel):
     step: int = 0
     steps: int = 0
     best_validation: float | None = None
+    images_per_second: float | None = None
+    input_wait: float | None = None
     reason: str = ""
     updated: float = 0.0
 

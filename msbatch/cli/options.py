@@ -77,6 +77,8 @@ STUDY_OPTIONS = (
         metavar="GB",
         help="Images that a task keeps in memory on each node; more are mapped from the store.",
     ),
+    click.option("--compile/--no-compile", default=None, help="Compile the network; worth it for long trainings."),
+    click.option("--profile/--no-profile", default=None, help="Trace some steps of fold 0 and say what bounds them."),
     click.option("--resident/--no-resident", default=None, help="Keep training cells, not augmented, on the device."),
     click.option(
         "--precision", type=click.Choice(["auto", "fp32", "fp64", "bf16", "fp16"]), help="Arithmetic of training."
@@ -86,7 +88,6 @@ STUDY_OPTIONS = (
 
 PROBE_OPTIONS = ("permutations", "penalty", "covariates")
 PLAN_OPTIONS = ("backbones", "seed", "val_patients", "balance", "rebalance", "train_on", "seeds", "permute_labels")
-COMPUTE_OPTIONS = ("device", "processes", "threads", "workers", "nodes", "memory_budget_gb", "resident")
 
 CLUSTER_OPTIONS = (
     click.option("--site", type=PATH, help="A site's settings: a file, or the name of one that ships with msbatch."),
@@ -145,6 +146,7 @@ def study_settings(given: dict[str, Any]) -> Settings:
     MsbatchError
         If a setting is unknown or out of range.
     """
+    from msbatch.config import ComputeSettings
     from msbatch.layout import SETTINGS
     from msbatch.settings_file import load_settings
 
@@ -153,7 +155,7 @@ def study_settings(given: dict[str, Any]) -> Settings:
         "plan": {key: given.get(key) for key in PLAN_OPTIONS},
         "training": {"precision": given.get("precision")},
         "weights": {"dir": given["weights"], "pretrained": given["pretrained"]},
-        "compute": {key: given.get(key) for key in COMPUTE_OPTIONS},
+        "compute": {key: given.get(key) for key in ComputeSettings.model_fields},
         "probe": {key: given.get(key) for key in PROBE_OPTIONS},
         "cluster": cluster_values(given),
     }

@@ -118,13 +118,13 @@ def _column(groups: Sequence[Sequence[TaskStatus]]) -> list[Text]:
     return written
 
 
-def _cell(group: Sequence[TaskStatus]) -> tuple[str, str, str, str]:
+def _cell(group: Sequence[TaskStatus]) -> tuple[str, str, str, str, str]:
     task = group[0]
     if len(group) > 1:
-        return task.mark, "", "", ""
+        return task.mark, "", "", "", ""
     score = f"val {task.best_validation:.3f}" if task.best_validation is not None else ""
     again = f"attempt {task.attempt}" if task.attempt > 1 else ""
-    return task.mark, score, again, f"{task.left} left" if task.left else ""
+    return task.mark, task.speed, score, again, f"{task.left} left" if task.left else ""
 
 
 def _side_by_side(widths: Sequence[int], room: int) -> Iterator[list[int]]:

@@ -41,6 +41,8 @@ class TaskStatus:
         Slurm's number of it.
     left, node : str
         Time left and the node, while Slurm runs it.
+    images_per_second, input_wait : float or None
+        Of its last round: speed of training, and the share of time in which it waited for images.
     """
 
     index: int
@@ -61,6 +63,8 @@ class TaskStatus:
     node: str = ""
     repeat: int = 0
     relabelling: int | None = None
+    images_per_second: float | None = None
+    input_wait: float | None = None
 
     @property
     def arm(self) -> str:
@@ -76,6 +80,12 @@ class TaskStatus:
     def live(self) -> bool:
         """Whether it will change without anybody doing anything."""
         return self.phase in ("queued", "running") and not self.silent
+
+    @property
+    def speed(self) -> str:
+        """How fast it trains, while it does."""
+        running = self.phase == "running" and not self.silent and self.images_per_second is not None
+        return f"{self.images_per_second:.0f} img/s" if running else ""
 
     @property
     def mark(self) -> str:
@@ -168,7 +178,9 @@ def task_status(run: RunDir, task: Task) -> TaskStatus:
     state = _state(run.task(task.arm, task.fold))
     phase = "done" if is_done(run, task) else ("waiting" if state.phase == "done" else state.phase)
     silent = int(time.time() - state.updated) if phase == "running" else None
-    told = state.model_dump(include={"attempt", "step", "steps", "best_validation", "reason"})
+    told = state.model_dump(
+        include={"attempt", "step", "steps", "best_validation", "reason", "images_per_second", "input_wait"}
+    )
     which = {name: getattr(task, name) for name in ("index", "backbone", "fold", "repeat", "relabelling")}
     return TaskStatus(phase=phase, silent_s=silent, **told, **which)
 

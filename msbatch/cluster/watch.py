@@ -55,7 +55,8 @@ class Watch:
         """Show how far the running tasks are."""
         for status in statuses:
             best = "" if status.best_validation is None else f", val {status.best_validation:.3f}"
-            note = f"{status.step}/{status.steps}{best}" if status.steps else "starting"
+            speed = f", {status.speed}" if status.speed else ""
+            note = f"{status.step}/{status.steps}{speed}{best}" if status.steps else "starting"
             self._progress.update(self._bar(status), total=status.steps or None, completed=status.step, note=note)
 
     def ended(self, status: TaskStatus) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from msbatch.config import CLASS
 from msbatch.covariates import strata
-from msbatch.layout import TaskDir
+from msbatch.layout import RunDir, TaskDir
 from msbatch.plan import Fold, Plan, Task
 from msbatch.state import Attempt
 from msbatch.store import Store
@@ -40,6 +40,16 @@ class Job:
     def seed(self) -> int:
         """Of initial weights, sampling, augmentation and random layers."""
         return self.plan.seed + self.task.repeat
+
+    @property
+    def leads_arm(self) -> bool:
+        """Whether it is the first training of its backbone."""
+        return (self.task.fold, self.task.repeat, self.task.relabelling) == (0, 0, None)
+
+    @property
+    def run(self) -> RunDir:
+        """The run that the task belongs to."""
+        return RunDir(self.folder.root.parents[2])
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from msbatch.errors import MsbatchError
+from msbatch.training.compiling import Compiler
 from msbatch.training.data import Batches, Cells
 from msbatch.training.ddp import World
 from msbatch.training.model import Classifier, parameter_groups
+from msbatch.training.pace import Pace
 from msbatch.training.precision import Precision
 from msbatch.training.predict import balanced_accuracy, balanced_loss, predict
 
@@ -85,10 +87,18 @@ class Trainer:
         The processes that share each step.
     precision : Precision
         The arithmetic.
+    compiler : Compiler, optional
+        Compiles the phase for all layers.
     """
 
     def __init__(
-        self, model: Classifier, settings: dict[str, Any], seed: int, world: World, precision: Precision
+        self,
+        model: Classifier,
+        settings: dict[str, Any],
+        seed: int,
+        world: World,
+        precision: Precision,
+        compiler: Compiler | None = None,
     ) -> None:
         self.model = model
         self.settings = settings["training"]
@@ -96,6 +106,8 @@ class Trainer:
         self.seed = seed
         self.world = world
         self.precision = precision
+        self.pace = Pace(world.device)
+        self._compiler = compiler
         average = get_ema_multi_avg_fn(self.settings["ema_decay"])
         self.averaged = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
         self.step = 0
@@ -115,25 +127,25 @@ class Trainer:
         return self.step >= self.steps or self.best["rounds_since"] >= self.settings["patience"]
 
     def train(self, batches: Batches, stop: int) -> dict[str, float]:
-        """Take the steps of a round up to `stop` and give the round's mean loss, learning rates and speed.
+        """Take the steps of a round up to `stop` and give the round's mean loss, learning rates and pace.
 
-        Steps of the round that were taken before a checkpoint count for the loss, not for the speed.
+        Steps of the round that were taken before a checkpoint count for the loss, not for the pace.
 
         Raises
         ------
         NonFiniteLossError
             If the loss of any of the steps is not finite.
         """
-        started, first = time.perf_counter(), self.step
+        self.pace.begin_round()
+        first = self.step
         while self.step < stop:
             self._loss_sum += self._one_step(*next(batches))
             self.step += 1
             self._loss_steps += 1
         loss = self._end_round()
-        images = (self.step - first) * self.settings["batch_size"]
+        pace = self.pace.scalars((self.step - first) * self.settings["batch_size"])
         rates = {group["lr"] for group in self._optimiser.param_groups}
-        speed = images / (time.perf_counter() - started)
-        return {"train/loss": loss, "lr/top": max(rates), "lr/bottom": min(rates), "train/images_per_second": speed}
+        return {"train/loss": loss, "lr/top": max(rates), "lr/bottom": min(rates), **pace}
 
     def validate(self, cells: Cells, early_stopping: bool) -> dict[str, float]:
         """Score the averaged weights on the validation patients and keep them if they are the best yet.
@@ -203,17 +215,17 @@ class Trainer:
         if phase is not self._phase:
             self._enter(phase)
         self._set_rates(phase.lr_at(self.step, self.settings["warmup_fraction"]))
-        self._set_mode()
+        network = self._ready(images)
         torch.manual_seed(_mix(self.seed, self.step, self.world.rank))
-        loss = self._loss(images, labels)
+        loss = self._loss(network, images, labels)
         self.precision.step(loss, self.model, self._optimiser, self.settings["clip_norm"])
         self.averaged.update_parameters(self.model)
         return loss.detach().double()
 
-    def _loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def _loss(self, network: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         smoothing = self.settings["label_smoothing"]
         with self.precision.autocast():
-            logits = self._parallel(images).to(self.precision.dtype)
+            logits = network(images).to(self.precision.dtype)
         targets = (labels * (1 - 2 * smoothing) + smoothing).to(logits.dtype)
         return functional.binary_cross_entropy_with_logits(logits, targets)
 
@@ -226,15 +238,21 @@ class Trainer:
         self.model.head.requires_grad_(True)
         groups = parameter_groups(self.model, self.settings["weight_decay"], phase.layer_decay)
         self._optimiser = torch.optim.AdamW(groups, lr=phase.lr, fused=self.world.device.type == "cuda")
-        self._parallel = self.world.wrap(self.model)
+        self._network: nn.Module | None = None
 
     def _set_rates(self, lr: float) -> None:
         for group in self._optimiser.param_groups:
             group["lr"] = lr * group["lr_scale"]
 
-    def _set_mode(self) -> None:
-        # A frozen backbone keeps its BatchNorm statistics and drops nothing.
-        self._parallel.train(self._phase.name == "all")
+    def _ready(self, images: torch.Tensor) -> nn.Module:
+        """Give the network that takes the steps of this phase, made when the first of them is taken."""
+        everything = self._phase.name == "all"
+        self.model.train(everything)  # a frozen backbone keeps its BatchNorm statistics and drops nothing
+        if self._network is None:
+            compiler = self._compiler if everything else None
+            network = compiler(self.model, images, self.world, self.precision) if compiler else self.model
+            self._network = self.world.wrap(network)
+        return self._network
 
 
 def run_rounds(

@@ -41,18 +41,21 @@ class Recorder:
         for name, value in progress.scalars.items():
             self._scalars.add_scalar(name, value, progress.step)
         self._scalars.flush()
-        self.save()
+        self.save(**{name: progress.scalars[f"train/{name}"] for name in ("images_per_second", "input_wait")})
         shown = "  ".join(f"{name} {value:.4g}" for name, value in progress.scalars.items())
         log.info("step %d/%d  %s", progress.step, self.trainer.steps, shown)
 
-    def save(self) -> None:
-        """Write a checkpoint of this step, and the step to the task's state; before the first step there is none."""
+    def save(self, **pace: float) -> None:
+        """Write a checkpoint of this step, and the step to the task's state; before the first step there is none.
+
+        The pace of a round that ended goes to the state as well.
+        """
         if self._scalars is None or self.trainer.step == 0:
             return
         step, attempt = self.trainer.step, self.job.attempt
         content = {"identity": self.job.identity, **self.trainer.state()}
         save_checkpoint(self.job.folder.checkpoints, step, content, attempt.check)
-        attempt.write(step=step, steps=self.trainer.steps, best_validation=self.trainer.best["loss"])
+        attempt.write(step=step, steps=self.trainer.steps, best_validation=self.trainer.best["loss"], **pace)
 
     def close(self) -> None:
         """Close the file of scalars."""

@@ -17,6 +17,7 @@ from msbatch.store import Store
 from msbatch.training import stop
 from msbatch.training.augment import Augmenter, changes
 from msbatch.training.checkpoint import load_checkpoint
+from msbatch.training.compiling import Compiler
 from msbatch.training.data import BalancedOrder, Batches, Cells, TrainingCells, shares_of, training_batches
 from msbatch.training.ddp import World
 from msbatch.training.job import Job
@@ -25,8 +26,11 @@ from msbatch.training.model import Classifier, build_model, has_batchnorm
 from msbatch.training.precision import Precision
 from msbatch.training.predict import predict
 from msbatch.training.prefetch import to_device
+from msbatch.training.profiling import profiled
 from msbatch.training.record import Recorder, write_outcome
 from msbatch.training.resident import resident_batches
+
+UNTYPICAL = 5  # steps of a phase, during which memory and kernels are still looked for
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +41,8 @@ def work(world: World, job: Job) -> None:
     _check_resident(job.plan)
     settings, training = job.plan.settings, job.plan.settings["training"]
     precision = Precision(training["precision"], world.device)
-    trainer = Trainer(_model(job, world, precision), settings, job.seed, world, precision)
+    compiler = Compiler(job.run.compiled, job.task.backbone) if job.plan.compute.compile else None
+    trainer = Trainer(_model(job, world, precision), settings, job.seed, world, precision, compiler)
     saved = load_checkpoint(job.folder.checkpoints, job.identity)
     if saved is not None:
         trainer.restore(saved)
@@ -85,7 +90,7 @@ def _train(job: Job, trainer: Trainer) -> None:
         def pause() -> None:
             _stop_if_asked(trainer, recorder)
 
-        heeding = _with_pauses(batches, pause)
+        heeding = _with_pauses(_watched(job, trainer, batches), pause)
         run_rounds(trainer, heeding, validation, round_steps, job.fold.early_stopping, recorder.end_round)
         pause()
 
@@ -101,6 +106,14 @@ def _batches(job: Job, trainer: Trainer, training: Cells) -> Batches:
     augment = Augmenter(policy, (*seed, 1)) if changes(policy) else None
     batches = training_batches(TrainingCells(training, order, augment), shares, job.plan.compute.workers)
     return to_device(batches, world.device)
+
+
+def _watched(job: Job, trainer: Trainer, batches: Batches) -> Batches:
+    timed = trainer.pace.timed(batches)
+    if not (job.plan.compute.profile and job.leads_arm and trainer.world.rank == 0):
+        return timed
+    start = max(trainer.phases[-1].start - trainer.step, 0) + UNTYPICAL
+    return profiled(timed, start, trainer.world.device, job.folder.trace)
 
 
 def _with_pauses(batches: Batches, pause: Callable[[], None]) -> Batches:

@@ -64,6 +64,16 @@ def test_folds_are_rows_and_backbones_columns() -> None:
     assert lines[3].index("val") == lines[4].index("val"), "parts of cells stand below each other"
 
 
+def test_a_running_task_shows_its_speed() -> None:
+    plan = study(4)
+    lines = shown(plan, stands(plan, "done", "running", images_per_second=41.3, best_validation=0.25))
+    assert [line.split() for line in lines[3:5]] == [
+        ["00", "done", "val", "0.250"],
+        ["01", "30/120", "41", "img/s", "val", "0.250"],
+    ]
+    assert lines[3].index("val") == lines[4].index("val")
+
+
 def test_backbones_that_do_not_fit_go_below() -> None:
     plan = study(4, [SWIN, "resnet50", "test_vit"])
     status = stands(plan, *["done"] * 12, best_validation=0.25)

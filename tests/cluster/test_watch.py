@@ -19,7 +19,9 @@ WAITING = TaskStatus(
     reason="",
     silent_s=None,
 )
-RUNNING = replace(WAITING, phase="running", attempt=1, step=40, steps=320, best_validation=0.4321, silent_s=0)
+RUNNING = replace(
+    WAITING, phase="running", attempt=1, step=40, steps=320, best_validation=0.4321, silent_s=0, images_per_second=41.3
+)
 
 
 def watch_one(end: TaskStatus) -> None:
@@ -52,5 +54,5 @@ def test_a_terminal_shows_every_running_task_and_the_whole(
         watch.running([RUNNING])
     shown = capsys.readouterr().err
     assert "resnet50 fold 03" in shown
-    assert "40/320, val 0.432" in shown
+    assert "40/320, 41 img/s, val 0.432" in shown
     assert "all tasks" in shown

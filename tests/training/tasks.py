@@ -18,6 +18,8 @@ from msbatch.state import read_state
 SCRIPT = Path(__file__).resolve().parents[2] / "jobs" / "fold.py"
 PATIENCE_S = 250
 
+PACE = ("train/images_per_second", "train/input_wait", "train/memory_gb")
+
 Process = subprocess.Popen[str]
 
 started: list[Process] = []
@@ -80,10 +82,10 @@ def ranks_of(process: Process) -> list[int]:
 
 
 def scalars(run: RunDir) -> dict[str, list[tuple[int, float]]]:
-    """Read what TensorBoard would show of a task, but for its speed."""
+    """Read what TensorBoard would show of a task, but for its pace."""
     events = EventAccumulator(str(folder(run).tensorboard), size_guidance={"scalars": 0})
     events.Reload()
-    tags = [tag for tag in events.Tags()["scalars"] if tag != "train/images_per_second"]
+    tags = [tag for tag in events.Tags()["scalars"] if tag not in PACE]
     return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}
 
 
