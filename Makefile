@@ -7,7 +7,7 @@ TRUTH ?= /tmp/msbatch-truth
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test truth lint lock clean cluster-up cluster-test cluster-down faults
+.PHONY: demo test truth bench lint lock clean cluster-up cluster-test cluster-down faults
 
 demo: $(VENV)/.installed
 	$(BIN)/msbatch demo
@@ -18,6 +18,10 @@ test: lint
 # The methods against cohorts whose truth is known, on two cores for about an hour; it goes on where it was stopped.
 truth: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python tests/truth/truth.py --outcomes $(TRUTH)
+
+# Everything that is measured, as ratios to references in the same run, in about 15 minutes on two quiet cores.
+bench: $(VENV)/.installed
+	$(BIN)/python tests/benchmarks/bench.py
 
 # A real Slurm and Apptainer on this machine, as root: see tests/cluster/README.md.
 cluster-up: $(VENV)/.installed
