@@ -57,8 +57,9 @@ def fit(image: NDArray[np.uint8], size_px: int, scale: float, mode: Fit) -> tupl
     """
     factor = size_px / max(image.shape[:2]) if mode == "resize" else scale
     scaled = _rescale(image, factor)
-    canvas = np.empty((size_px, size_px, 3), np.uint8)
-    canvas[:] = border_colour(image)
+    if scaled.shape[:2] == (size_px, size_px):
+        return scaled, False
+    canvas = _blank(size_px, border_colour(image))
     rows, source_rows = _overlap(scaled.shape[0], size_px)
     columns, source_columns = _overlap(scaled.shape[1], size_px)
     canvas[rows, columns] = scaled[source_rows, source_columns]
@@ -76,6 +77,12 @@ def _rescale(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
     if (height, width) == image.shape[:2]:
         return image
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def _blank(size_px: int, colour: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    rows = np.empty((size_px, 3 * size_px), np.uint8)
+    rows[:] = np.tile(colour, size_px)  # whole rows are written many times faster than pixels
+    return rows.reshape(size_px, size_px, 3)
 
 
 def _overlap(length: int, size: int) -> tuple[slice, slice]:

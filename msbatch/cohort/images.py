@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,14 +56,8 @@ def read_extent(path: Path, max_side_px: int) -> tuple[int, int]:
     ImageError
         If the file is missing, empty, no PNG, JPEG, TIFF or BMP, damaged, or holds several images.
     """
-    with _explained(path):
-        _check_bytes(path)
-        height, width = tiff_extent(path) if _is_tiff(path) else raster_extent(path)
-    if min(height, width) < 1:
-        raise ImageError(path, f"it has no pixels ({width} x {height})")
-    if max(height, width) > max_side_px:
-        raise FieldOfViewError(path, f"it is {width} x {height} px, with a side above {max_side_px}: {FIELD_OF_VIEW}")
-    return height, width
+    with _opened(path) as file:
+        return _checked_extent(path, file, max_side_px)
 
 
 def decode(path: Path, max_side_px: int) -> NDArray[np.uint8]:
@@ -86,9 +82,26 @@ def decode(path: Path, max_side_px: int) -> NDArray[np.uint8]:
     ImageError
         As `read_extent`, and if the data is truncated or its samples have no defined meaning.
     """
-    read_extent(path, max_side_px)
-    with _explained(path):
-        return tiff_pixels(path) if _is_tiff(path) else raster_pixels(path)
+    with _opened(path) as file:
+        _checked_extent(path, file, max_side_px)
+        file.seek(0)
+        return tiff_pixels(file) if _is_tiff(file) else raster_pixels(file)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    with _explained(path), path.open("rb") as file:
+        _check_bytes(path, file)
+        yield file
+
+
+def _checked_extent(path: Path, file: BinaryIO, max_side_px: int) -> tuple[int, int]:
+    height, width = tiff_extent(file) if _is_tiff(file) else raster_extent(file)
+    if min(height, width) < 1:
+        raise ImageError(path, f"it has no pixels ({width} x {height})")
+    if max(height, width) > max_side_px:
+        raise FieldOfViewError(path, f"it is {width} x {height} px, with a side above {max_side_px}: {FIELD_OF_VIEW}")
+    return height, width
 
 
 @contextmanager
@@ -115,23 +128,24 @@ def _explained(path: Path) -> Iterator[None]:
         ) from None
 
 
-def _check_bytes(path: Path) -> None:
-    size = path.stat().st_size
+def _check_bytes(path: Path, file: BinaryIO) -> None:
+    size = os.fstat(file.fileno()).st_size
     if size == 0:
         raise ImageError(path, "it is empty")
     if size > MAX_FILE_MIB << 20:
         raise FieldOfViewError(path, f"it has {size >> 20} MiB: {FIELD_OF_VIEW}")
-    start = _start(path)
+    start = _start(file)
     if start.lstrip().lower().startswith(HTML_STARTS):
         raise ImageError(path, "it is a web page or XML, not an image; perhaps a download failed")
     if not start.startswith((*RASTER_STARTS, *TIFF_STARTS)):
         raise ImageError(path, "it is no PNG, JPEG, TIFF or BMP")
 
 
-def _is_tiff(path: Path) -> bool:
-    return _start(path).startswith(TIFF_STARTS)
+def _is_tiff(file: BinaryIO) -> bool:
+    return _start(file).startswith(TIFF_STARTS)
 
 
-def _start(path: Path) -> bytes:
-    with path.open("rb") as handle:
-        return handle.read(64)
+def _start(file: BinaryIO) -> bytes:
+    start = file.read(64)
+    file.seek(0)
+    return start

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ COLOURS = (
 )
 
 
-def tiff_extent(path: Path) -> tuple[int, int]:
+def tiff_extent(file: BinaryIO) -> tuple[int, int]:
     """Read height and width in pixels from the first page, before any turn that its tag asks for.
 
     Raises
@@ -34,12 +34,12 @@ def tiff_extent(path: Path) -> tuple[int, int]:
     Exception
         Whatever the decoder raises on a damaged header.
     """
-    with TiffFile(path) as file:
-        page = _only_page(file)
+    with TiffFile(file) as tiff:
+        page = _only_page(tiff)
         return page.imagelength, page.imagewidth
 
 
-def tiff_pixels(path: Path) -> NDArray[np.uint8]:
+def tiff_pixels(file: BinaryIO) -> NDArray[np.uint8]:
     """Decode to 8-bit RGB, upright, shape (h, w, 3); samples are scaled by the declared bits per sample.
 
     Raises
@@ -49,8 +49,8 @@ def tiff_pixels(path: Path) -> NDArray[np.uint8]:
     Exception
         Whatever the decoder raises on damaged data.
     """
-    with TiffFile(path) as file:
-        page = _only_page(file)
+    with TiffFile(file) as tiff:
+        page = _only_page(tiff)
         _check(page)
         image = _rgb(page)
         orientation = page.tags.valueof("Orientation", default=1)

@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 from msbatch.errors import MsbatchError
 
-AHEAD_PER_WORKER = 4
+CHUNK = 8  # items that travel together: one by one, a small image's way costs as much as its decoding
+AHEAD_PER_WORKER = 2 * CHUNK
 
 OrderedMap = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 
@@ -47,7 +49,7 @@ def ordered_map(workers: int) -> Iterator[OrderedMap]:
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
     try:
-        yield lambda function, items: _look_ahead(pool, function, items, workers * AHEAD_PER_WORKER)
+        yield lambda function, items: _look_ahead(pool, function, items, 2 * workers)
     except BrokenProcessPool:
         raise MsbatchError("A worker process died, perhaps for lack of memory.", "Try fewer --workers.") from None
     finally:
@@ -57,13 +59,22 @@ def ordered_map(workers: int) -> Iterator[OrderedMap]:
 def _look_ahead(
     pool: ProcessPoolExecutor, function: Callable[[Any], Any], items: Iterable[Any], ahead: int
 ) -> Iterator[Any]:
-    pending: deque[Future[Any]] = deque()
-    for item in items:
-        pending.append(pool.submit(function, item))
-        if len(pending) > ahead:
-            yield pending.popleft().result()
+    pending: deque[Future[list[Any]]] = deque()
+    for chunk in _chunks(iter(items)):
+        pending.append(pool.submit(_apply, function, chunk))
+        if len(pending) >= ahead:
+            yield from pending.popleft().result()
     while pending:
-        yield pending.popleft().result()
+        yield from pending.popleft().result()
+
+
+def _chunks(items: Iterator[Any]) -> Iterator[list[Any]]:
+    while chunk := list(islice(items, CHUNK)):
+        yield chunk
+
+
+def _apply(function: Callable[[Any], Any], items: list[Any]) -> list[Any]:
+    return [function(item) for item in items]
 
 
 def _start_worker() -> None:

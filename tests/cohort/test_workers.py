@@ -58,7 +58,7 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
             """
             import os, sys, time
             from pathlib import Path
-            from msbatch.cohort.workers import ordered_map
+            from msbatch.cohort.workers import CHUNK, ordered_map
 
             def note(folder):
                 Path(folder, str(os.getpid())).touch()
@@ -66,7 +66,7 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
 
             if __name__ == "__main__":
                 with ordered_map(2) as run:
-                    list(run(note, [sys.argv[1]] * 2))
+                    list(run(note, [sys.argv[1]] * 2 * CHUNK))
             """
         )
     )
