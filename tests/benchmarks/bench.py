@@ -1,7 +1,7 @@
 """Everything that msbatch measures of itself, as ratios to references in the same run: ``make bench``.
 
-``python tests/benchmarks/bench.py [--json] [NAME ...]`` measures all groups, or those named. The exit code is 0 whenever
-all could be measured, whether or not targets were met.
+``python tests/benchmarks/bench.py [--json] [NAME ...]`` measures all groups, or those named. The exit code is 0
+whenever all could be measured, whether or not targets were met.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # processes share the cores, threads do not
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent.parent), str(HERE.parent), str(HERE)]
 
-from rows import CORES, Row, SkippedError, pin
+from rows import CORES, Row, SkippedError, pin  # noqa: E402
 
 # probe.py measures `msbatch probe` on malaria_cohort24; gpu.py comes last, since it takes all cores.
 GROUPS = ("packing", "batches", "steps", "head", "probe", "startup", "thousand_tasks", "gpu")

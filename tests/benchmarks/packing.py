@@ -16,7 +16,7 @@ from unittest.mock import patch
 import numpy as np
 from pictures import write_cohort
 from PIL import Image
-from rows import CORES, Row, alternating, row, wall_s
+from rows import CORES, Row, alternating, processor_s, row, wall_s
 
 from msbatch.cohort import prepare
 from msbatch.cohort.features import FEATURES

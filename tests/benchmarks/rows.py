@@ -26,7 +26,7 @@ class Row(TypedDict):
 
 
 class SkippedError(Exception):
-    """This machine lacks what a measurement needs; the message says what."""
+    """A measurement needs what this machine lacks; the message says what."""
 
 
 def row(what: str, reference: str, value: float, target: float, better: Better = "higher", detail: str = "") -> Row:

@@ -48,7 +48,7 @@ def measure() -> list[Row]:
             ours - imports,
             3,
             "lower",
-            f"{ours:.1f} s, imports {imports:.1f} s, median of {ROUNDS}, {CORES} cores; {BACKBONE} with ImageNet weights, "
+            f"{ours:.1f} s, imports {imports:.1f} s, median of {ROUNDS}, {CORES} cores; {BACKBONE} with weights, "
             "without a container; counts the first validation and checkpoint as well",
         )
     ]

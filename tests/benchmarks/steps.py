@@ -48,8 +48,8 @@ def _compare(name: str, backbone: str, folder: Path) -> Row:
         "the same model fed one constant batch",
         median(ours) / median(bare),
         0.95,
-        detail=f"{median(ours):.1f} images a second, reference {median(bare):.1f}; median of {ROUNDS} times {STEPS} steps "
-        f"of {batch}, one thread and one loader process",
+        detail=f"{median(ours):.1f} images a second, reference {median(bare):.1f}; median of {ROUNDS} times {STEPS} "
+        f"steps of {batch}, one thread and one loader process",
     )
 
 
