@@ -152,6 +152,15 @@ def test_a_dry_run_shows_the_folds_and_writes_nothing(cli: Run, study: Path) -> 
     assert sorted(path.name for path in study.iterdir()) == ["cohort.h5"]
 
 
+def test_a_dry_run_says_when_gpus_are_better_not_shared(cli: Run, study: Path) -> None:
+    def shown(*options: str) -> str:
+        return cli("submit", "--dry-run", "--runtime", "none", "--no-pretrained", *options)[1]
+
+    assert "one GPU per task" in shown("--device", "cuda")
+    assert "4 GPUs share each task" in shown("--device", "cuda", "--processes", "4")
+    assert "GPU per task" not in shown("--processes", "4")
+
+
 def test_a_dry_run_looks_at_the_image_and_leaves_nothing_beside_it(
     cli: Run, study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

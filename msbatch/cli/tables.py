@@ -77,10 +77,23 @@ def order_lines(order: Order, tasks: Sequence[Task]) -> list[str]:
     cost = f"{hours * gpus:.0f} GPU hours" if gpus else f"{hours * cores * compute.nodes:.0f} core hours"
     nodes = f"{compute.nodes} nodes with" if compute.nodes > 1 else ""
     each = " ".join([nodes, f"{_count(cores, 'core')}, {site.mem_gb:g} GB, {_count(gpus, 'GPU')}"]).strip()
-    return [
+    lines = [
         f"{_count(len(tasks), 'task')} of {len(order.plan.tasks)}: {', '.join(backbones)}",
         f"each: {each}, at most {clock(site.time_min * 60)}",
         f"at the time limit: {cost}; {_count(min(len(tasks), site.array_parallelism), 'task')} at once",
+    ]
+    return [*lines, *_sharing(len(tasks), gpus)]
+
+
+def _sharing(tasks: int, gpus: int) -> list[str]:
+    """Say whether GPUs are better given to one task each: those that share one also wait for each other."""
+    if gpus == 0 or tasks == 1:
+        return []
+    if gpus == 1:
+        return ["one GPU per task: none waits for another, as GPUs that share a task do"]
+    return [
+        f"{gpus} GPUs share each task and wait for each other at every step: "
+        f"unless more than {tasks} GPUs are free at once, --processes 1 ends sooner"
     ]
 
 

@@ -74,7 +74,8 @@ def build_model(backbone: str, store_px: int, settings: dict[str, Any], weights_
     Raises
     ------
     MsbatchError
-        If timm does not know the name, or the weights are missing, damaged or of another network.
+        If timm does not know the name, the weights are missing, damaged or of another network, or the network
+        cannot take images of the input's side.
     """
     training = settings["training"]
     options: dict[str, Any] = {"num_classes": 1, "drop_rate": training["drop_rate"]}
@@ -88,6 +89,7 @@ def build_model(backbone: str, store_px: int, settings: dict[str, Any], weights_
     with torch.random.fork_rng():
         untrained = _create(backbone, {**options, "pretrained": False, "pretrained_cfg_overlay": None})
     model = Classifier(_create(backbone, options), input_px)
+    _check_size(model, backbone)
     if settings["pretrained"]:
         _check_loaded(model, untrained, backbone)
     for parameter in model.head.parameters():
@@ -125,6 +127,20 @@ def _check_loaded(model: Classifier, untrained: nn.Module, backbone: str) -> Non
     for name, parameter in model.backbone.named_parameters():
         if parameter.ndim > 1 and id(parameter) not in head and torch.equal(parameter, initial[name]):
             raise MsbatchError(f"The weights do not fit {backbone}: they have none for {name}.")
+
+
+@torch.no_grad()
+def _check_size(model: Classifier, backbone: str) -> None:
+    # Some networks accept another size when they are built and fail over the first image.
+    try:
+        model.eval()(torch.zeros((1, model.input_px, model.input_px, 3), dtype=torch.uint8))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        built_for = timm.get_pretrained_cfg(backbone).input_size[-1]
+        raise MsbatchError(
+            f"{backbone} cannot take images of {model.input_px} px: {str(error).splitlines()[0]}",
+            f"It was built for {built_for} px: leave training.input_px out, or set it to that.",
+        ) from None
+    model.train()
 
 
 def _fixed_px(backbone: str) -> int | None:

@@ -34,6 +34,11 @@ def test_the_input_can_be_chosen_even_where_the_backbone_fixes_it(tmp_path: Path
     assert model(random_cells(2, 48)).shape == (2,)
 
 
+def test_a_backbone_whose_input_cannot_be_changed_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(MsbatchError, match=r"efficientformer_l1 cannot take images of 128 px.*\n.*built for 224 px"):
+        build_model("efficientformer_l1", 48, settings(input_px=128), tmp_path)
+
+
 def test_a_new_head_starts_at_even_odds(tmp_path: Path) -> None:
     model = build_model("test_resnet", 48, settings(), tmp_path).eval()
     assert model(random_cells(3, 48)).tolist() == [0, 0, 0]
