@@ -7,8 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy import ndimage
+from skimage.filters import threshold_otsu
+from skimage.measure import label, regionprops
 
 from msbatch.cohort.features import FEATURES, cell_mask, measure
+from msbatch.cohort.fit import border_colour
+from msbatch.cohort.synth import draw_cell
 
 BACKGROUND, CELL = (230, 225, 220), (180, 60, 70)
 
@@ -114,3 +119,56 @@ def test_a_quarter_turn_changes_width_and_height_alone(turns: int) -> None:
     if turns % 2:
         turned["width"], turned["height"] = turned["height"], turned["width"]
     assert turned == pytest.approx(first, rel=1e-5, abs=1e-5)
+
+
+def by_scikit_image(image: np.ndarray) -> list[float]:
+    """Measure a cell the plain way, library by library."""
+    distance = np.linalg.norm(image.astype(np.float64) - border_colour(image), axis=2)
+    parts = label(distance > threshold_otsu(distance), connectivity=2)
+    largest = 1 + int(np.argmax(np.bincount(parts.ravel())[1:])) if parts.any() else 0
+    mask = ndimage.binary_fill_holes(parts == largest)
+    region, pixels, grey = regionprops(mask.astype(np.uint8))[0], image[mask].astype(np.float64), image.mean(axis=2)
+    top, left, bottom, right = region.bbox
+    depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+    centre = mask & (depth >= depth.max() / 2)
+    rim = mask & ~centre
+    pale = centre & (grey > threshold_otsu(grey[mask]))
+    long_axis = region.axis_major_length
+    return [
+        *pixels.mean(axis=0),
+        *pixels.std(axis=0),
+        region.area,
+        right - left,
+        bottom - top,
+        region.perimeter,
+        4 * math.pi * region.area / region.perimeter**2 if region.perimeter else 0,
+        1 - region.axis_minor_length / long_axis if long_axis else 0,
+        region.eccentricity,
+        region.equivalent_diameter_area,
+        region.solidity if min(region.image.shape) > 1 else 1,
+        pale.sum() / mask.sum(),
+        (grey[centre].mean() - grey[rim].mean()) / 255 if rim.any() else 0,
+    ]
+
+
+def blobs(seed: int) -> np.ndarray:
+    """Draw blots of any shape, with holes, in a few greys."""
+    rng = np.random.default_rng(seed)
+    smooth = ndimage.gaussian_filter(rng.random(rng.integers(12, 60, 2)), rng.uniform(0.5, 5))
+    grey = np.digitize(smooth, np.quantile(smooth, [0.3, 0.5, 0.6, 0.8, 0.9])) * 50
+    return np.stack([grey, grey // 2, 255 - grey], axis=2).astype(np.uint8)
+
+
+@given(seed=st.integers(0, 2**32))
+def test_the_numbers_are_those_of_scikit_image(seed: int) -> None:
+    for image in (blobs(seed), draw_cell(np.random.default_rng(seed), 28, np.zeros(3), seed % 2)):
+        assert measure(image) == pytest.approx(np.float32(by_scikit_image(image)), rel=1e-6, abs=1e-6)
+
+
+@given(
+    image=st.tuples(st.integers(1, 9), st.integers(1, 9)).flatmap(
+        lambda shape: arrays(np.uint8, (*shape, 3), elements=st.sampled_from([0, 10, 128, 255]))
+    )
+)
+def test_they_are_so_of_the_smallest_and_oddest_shapes(image: np.ndarray) -> None:
+    assert measure(image) == pytest.approx(np.float32(by_scikit_image(image)), rel=1e-6, abs=1e-6)
