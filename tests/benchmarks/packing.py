@@ -58,7 +58,7 @@ def _timed(side: Callable[[], None], elapsed_s: list[float]) -> float:
 
 def _decode_all(paths: list[str]) -> None:
     chunk = len(paths) // (8 * CORES)
-    with ProcessPoolExecutor(CORES, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(CORES, mp_context=get_context("fork")) as pool:  # without imports
         list(pool.map(_decode, paths, chunksize=chunk))
 
 

@@ -18,7 +18,7 @@ from runs import make_store
 
 from msbatch.cohort.features import FEATURES
 from msbatch.cohort.folds import draw_plan
-from msbatch.config import Settings, TrainingSettings, WeightSettings
+from msbatch.config import PlanSettings, Settings, TrainingSettings, WeightSettings
 from msbatch.layout import RunDir
 from msbatch.plan import save_plan
 
@@ -64,10 +64,12 @@ def _write_store(folder: Path) -> Path:
 
 def _plan(root: Path, store: Path, weights: Path) -> RunDir:
     settings = Settings(
-        training=TrainingSettings(head_steps=0, steps=1, eval_every=1), weights=WeightSettings(dir=weights)
+        plan=PlanSettings(backbones=(BACKBONE,)),
+        training=TrainingSettings(head_steps=0, steps=1, eval_every=1),
+        weights=WeightSettings(dir=weights),
     )
     run = RunDir(root)
-    save_plan(run.plan, draw_plan(store, settings).with_backbones([BACKBONE]))
+    save_plan(run.plan, draw_plan(store, settings))
     return run
 
 
