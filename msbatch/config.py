@@ -156,7 +156,7 @@ class ComputeSettings(Section):
         4, gt=0, description="images that a task keeps in memory on each node; more than that are mapped from the store"
     )
     compile: bool = Field(
-        False, description="compile the network before it trains all layers; minutes once per backbone and run"
+        False, description="compile networks, each once per run; without a C++ compiler they train as they are"
     )
     profile: bool = Field(False, description="trace some steps of each backbone's first fold and say what bounds them")
     resident: bool = Field(

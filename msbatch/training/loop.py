@@ -237,7 +237,7 @@ class Trainer:
         self.model.requires_grad_(phase.name == "all")
         self.model.head.requires_grad_(True)
         groups = parameter_groups(self.model, self.settings["weight_decay"], phase.layer_decay)
-        self._optimiser = torch.optim.AdamW(groups, lr=phase.lr, fused=self.world.device.type == "cuda")
+        self._optimiser = torch.optim.AdamW(groups, lr=phase.lr, fused=True)
         self._network: nn.Module | None = None
 
     def _set_rates(self, lr: float) -> None:
