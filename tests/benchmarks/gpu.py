@@ -18,6 +18,7 @@ from steps import make_trainer, speed
 
 from msbatch.config import Settings
 from msbatch.training.augment import Augmenter
+from msbatch.training.compiling import Compiler
 from msbatch.training.data import training_batches
 
 ANCHOR = 2791  # images per second, ResNet-50 on an H100: lambdal/deeplearning-benchmark
@@ -54,7 +55,7 @@ def measure() -> list[Row]:
 def _compare(name: str, backbone: str, folder: Path) -> list[Row]:
     settings = Settings().scientific() | {"pretrained": False}
     settings["training"] |= {"batch_size": BATCH, "steps": 10_000, "input_px": INPUT_PX, "precision": "bf16"}
-    trainer = make_trainer(backbone, settings, torch.device("cuda", 0), folder)
+    trainer = make_trainer(backbone, settings, torch.device("cuda", 0), folder, Compiler(folder / "compiled", backbone))
     workers = max(1, len(os.sched_getaffinity(0)) - 2)
     cells = dataset(folder, augment=Augmenter(settings["augment"], (0, 1)))
     batches = training_batches(cells, shares(10_000, BATCH), workers)
@@ -72,7 +73,7 @@ def _compare(name: str, backbone: str, folder: Path) -> list[Row]:
         f"{rate:,.0f} images a second, constant batch {median(bare):,.0f}; {workers} loader processes, batch {BATCH}"
     )
     rows = [
-        row(what, "the same model fed one constant batch", rate / median(bare), 0.95, detail=detail),
+        row(what, "the same compiled model fed one constant batch", rate / median(bare), 0.95, detail=detail),
         row(f"{what}: waiting for input", "elapsed time of the steps", waited, 0.02, "lower"),
     ]
     anchor = row(f"{what}: images a second", "published, ResNet-50 on an H100", rate, ANCHOR)

@@ -24,7 +24,7 @@ from msbatch.cohort.pack import PackOptions, pack
 from msbatch.cohort.workers import OrderedMap, ordered_map
 
 PATIENTS, OF_EACH, SIDE_PX = 20, 1000, 130
-ROUNDS = 3
+ROUNDS = 2
 
 
 def measure() -> list[Row]:

@@ -14,6 +14,7 @@ from rows import Row, alternating, row
 
 from msbatch.config import Settings
 from msbatch.training.augment import Augmenter
+from msbatch.training.compiling import Compiler
 from msbatch.training.data import training_batches
 from msbatch.training.ddp import World
 from msbatch.training.loop import Trainer
@@ -53,12 +54,14 @@ def _compare(name: str, backbone: str, folder: Path) -> Row:
     )
 
 
-def make_trainer(backbone: str, settings: dict[str, Any], device: torch.device, folder: Path) -> Trainer:
+def make_trainer(
+    backbone: str, settings: dict[str, Any], device: torch.device, folder: Path, compiler: Compiler | None = None
+) -> Trainer:
     """Give a trainer of a new network."""
     torch.set_num_threads(1)
     precision = Precision(settings["training"]["precision"], device)
     model = build_model(backbone, SIDE_PX, settings, folder).to(device, precision.dtype)
-    return Trainer(model, settings, 0, World(0, 1, device), precision)
+    return Trainer(model, settings, 0, World(0, 1, device), precision, compiler)
 
 
 def speed(trainer: Trainer, batches: Any, steps: int) -> float:
