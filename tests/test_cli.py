@@ -152,7 +152,8 @@ def test_a_dry_run_shows_the_folds_and_writes_nothing(cli: Run, study: Path) -> 
     assert sorted(path.name for path in study.iterdir()) == ["cohort.h5"]
 
 
-def test_a_dry_run_says_when_gpus_are_better_not_shared(cli: Run, study: Path) -> None:
+@pytest.mark.usefixtures("study")
+def test_a_dry_run_says_when_gpus_are_better_not_shared(cli: Run) -> None:
     def shown(*options: str) -> str:
         return cli("submit", "--dry-run", "--runtime", "none", "--no-pretrained", *options)[1]
 
