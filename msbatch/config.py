@@ -16,6 +16,8 @@ SHORT_NAMES = {
 
 FROZEN = ".frozen"  # behind a backbone's name: it is not trained, only a linear head on what it sees
 
+MOST_PAIRED = 100  # patients, up to which an inner penalty leaves out every pair
+
 CLASS = "class"  # as a stratum: the label, whatever its column is called
 
 Fraction = Annotated[float, Field(ge=0, le=1)]

@@ -90,7 +90,11 @@ def check_embedding(task: TaskDir) -> tuple[Origin, tuple[int, int]]:
         origin = Origin(**manifest)
     except (MsbatchError, KeyError, TypeError, ValueError):
         raise EmbeddingError(f"{task.embedding_manifest} is damaged.") from None
-    if sha256(task.embedding) != digest:
+    try:
+        found = sha256(task.embedding)
+    except OSError as error:
+        raise EmbeddingError(f"{task.embedding} cannot be read: {error.strerror}.") from None
+    if found != digest:
         raise EmbeddingError(f"{task.embedding} was changed after it was written.")
     if len(shape) != 2 or _shape(task.embedding) != shape:
         raise EmbeddingError(f"{task.embedding} is damaged.")

@@ -89,11 +89,20 @@ def test_what_it_cannot_do_is_refused(study: Path, cli: Run, setting: str, argum
     assert words in out + error
 
 
+@pytest.mark.parametrize("command", [["plan"], ["submit", "--local"]])
+def test_a_frozen_backbone_in_a_study_is_held_to_the_same(study: Path, cli: Run, command: list[str]) -> None:
+    code, _, error = cli(*command, "--backbones", "test_vit,test_vit.frozen", "--train-on", "sex=F")
+    assert code == 1
+    assert "learns from everyone but the held-out patient" in error
+    assert not (study / "runs").exists()
+
+
 def test_an_inner_penalty_needs_one_label_per_patient(study: Path, cli: Run) -> None:
     make_store(study / "cells.h5", {name: [0, 1] for name in "ABCDEF"})
     code, _, error = cli("probe", "cells.h5", "--lambda", "inner")
     assert code == 1
     assert "here cells carry the labels" in error
+    assert cli("submit", "cells.h5", "--run", "runs/x", "--probe")[0] == 2
 
 
 @pytest.mark.usefixtures("study", "slurm")

@@ -9,7 +9,6 @@ import click
 
 from msbatch.cli.options import PATH, CommaList, as_json, study_settings
 from msbatch.cli.study import check_training, run_and_reduce
-from msbatch.errors import MsbatchError
 
 if TYPE_CHECKING:
     from msbatch.config import Settings
@@ -41,49 +40,22 @@ def probe(store: Path | None, jobs: int | None, as_json: bool, **given: Any) -> 
     Example:
       msbatch probe cohort.h5 --backbones swin,resnet50
     """
+    from msbatch.cluster.submit import refuse_other_resources
     from msbatch.cohort.folds import draw_plan
-    from msbatch.runs import create_or_reuse
+    from msbatch.runs import create_or_reuse, preview
 
     check_training()
     settings = frozen(study_settings({**given, "store": store}))
-    check_asked(settings)
-    run = create_or_reuse(draw_plan(settings.paths.store, settings), settings, given["new"])
+    drawn = draw_plan(settings.paths.store, settings)
+    refuse_other_resources(*preview(drawn, settings, given["new"]))
+    run = create_or_reuse(drawn, settings, given["new"])
     run_and_reduce(run, None, jobs, probe=True, as_json=as_json)
 
 
 def frozen(settings: Settings) -> Settings:
-    """Turn the settings of a study into those of its probe: backbones as they come, each once, and all patients.
-
-    Raises
-    ------
-    MsbatchError
-        If the design asks for training on some patients only.
-    """
+    """Turn the settings of a study into those of its probe: backbones as they come, each once."""
     from msbatch.config import FROZEN, network_name
 
-    plan = settings.plan
-    if plan.train_on or plan.rebalance:
-        raise MsbatchError(
-            "The head of a frozen backbone learns from everyone but the held-out patient.",
-            "Leave out --train-on and --rebalance.",
-        )
-    names = tuple(dict.fromkeys(network_name(name) + FROZEN for name in plan.backbones))
-    changed = plan.model_copy(update={"backbones": names, "seeds": 1, "permute_labels": 0})
+    names = tuple(dict.fromkeys(network_name(name) + FROZEN for name in settings.plan.backbones))
+    changed = settings.plan.model_copy(update={"backbones": names, "seeds": 1, "permute_labels": 0})
     return settings.model_copy(update={"plan": changed})
-
-
-def check_asked(settings: Settings) -> None:
-    """Refuse columns that the cohort does not have, and a penalty that it cannot choose."""
-    from msbatch.covariates import check_covariates
-    from msbatch.results.pairs import PATIENTS
-    from msbatch.store import Store
-
-    with Store(settings.paths.store) as store:
-        check_covariates([store.attributes(patient) for patient in store.patients], settings.probe.covariates or ())
-        inner, level, patients = settings.probe.penalty == "inner", store.level, len(store.patients)
-    if inner and (level == "cell" or patients > PATIENTS):
-        reason = "here cells carry the labels" if level == "cell" else f"here are {patients}"
-        raise MsbatchError(
-            f"--lambda inner needs one label per patient, and at most {PATIENTS} patients; {reason}.",
-            "Use --lambda label-free.",
-        )

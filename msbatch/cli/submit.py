@@ -59,6 +59,8 @@ def submit(run: Path | None, local: bool, jobs: int | None, folds: list[int] | N
 
     if run is not None and given["store"] is not None:
         raise click.UsageError(f"--run and a store do not go together: {run} has its own.")
+    if run is not None and given["probe"]:
+        raise click.UsageError(f"--run and --probe do not go together: {run} has its own backbones.")
     if local:
         _submit_local(run, folds, jobs, given)
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from msbatch.cohort.facts import Facts, count_classes
-from msbatch.config import CLASS, PlanSettings
+from msbatch.config import CLASS, MOST_PAIRED, PlanSettings, Settings
 from msbatch.covariates import check_covariates, covariate
 from msbatch.errors import MsbatchError
 from msbatch.files import sha256_json
@@ -85,3 +85,27 @@ def _counterpart(cohort: Facts, held_out: str, rest: set[str], seed: int) -> set
     """Draw a patient of the other class alone; for a patient with both classes there is none."""
     others = [patient for patient in rest if not cohort[patient].classes & cohort[held_out].classes]
     return set(sorted(others, key=lambda patient: sha256_json([seed, "drop", held_out, patient]))[:1])
+
+
+def check_probe(store: Store, settings: Settings) -> None:
+    """Refuse what the heads of frozen backbones cannot do.
+
+    Raises
+    ------
+    MsbatchError
+        If they are to learn from some patients only, to read a column that is not there, or to choose a penalty where
+        cells carry the labels or patients are too many.
+    """
+    if settings.plan.train_on or settings.plan.rebalance:
+        raise MsbatchError(
+            "The head of a frozen backbone learns from everyone but the held-out patient.",
+            "Leave out --train-on and --rebalance.",
+        )
+    patients = store.patients
+    check_covariates([store.attributes(patient) for patient in patients], settings.probe.covariates or ())
+    if settings.probe.penalty == "inner" and (store.level == "cell" or len(patients) > MOST_PAIRED):
+        reason = "here cells carry the labels" if store.level == "cell" else f"here are {len(patients)}"
+        raise MsbatchError(
+            f"--lambda inner needs one label per patient, and at most {MOST_PAIRED} patients; {reason}.",
+            "Use --lambda label-free.",
+        )

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from msbatch.cohort.design import Design, read_design
+from msbatch.cohort.design import Design, check_probe, read_design
 from msbatch.cohort.facts import Facts, count_classes, read_facts
 from msbatch.cohort.relabel import relabel_cells, relabel_patients
-from msbatch.config import Settings, full_name
+from msbatch.config import Settings, full_name, is_frozen
 from msbatch.errors import MsbatchError
 from msbatch.files import sha256, sha256_json
 from msbatch.plan import Fold, Plan, StoreRecord
@@ -60,6 +60,8 @@ def draw_plan(store: Path, settings: Settings) -> Plan:
         cohort, design = read_facts(opened), read_design(opened, asked)
         classes, level = opened.classes, opened.level
         labels = {patient: opened.labels(patient) for patient in cohort}
+        if any(is_frozen(backbone) for backbone in asked.backbones):
+            check_probe(opened, settings)
 
     def draw(facts: Facts) -> tuple[Fold, ...]:
         return draw_folds(facts, asked.seed, asked.val_patients, design)

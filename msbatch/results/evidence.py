@@ -10,7 +10,7 @@ import numpy as np
 from msbatch.config import ProbeSettings
 from msbatch.results import covariates as table
 from msbatch.results.covariates import Covariate
-from msbatch.results.head import Array, fit_head
+from msbatch.results.head import Array, HeadError, fit_head
 from msbatch.results.inner import inner_penalty
 from msbatch.results.intervals import Interval
 from msbatch.results.metrics import Value
@@ -161,8 +161,12 @@ class _Run:
     def associate(self, embedding: Embedding) -> PermutationTest:
         cells, rows = self.subjects.cells, embedding.rows
         head = fit_head(embedding.values, cells.groups[rows])
-        inner = inner_penalty(head.cohort) if embedding.inner and head.penalty else None
-        return association(head, cells.labels[rows], inner=inner, permutations=self.permutations, seed=self.seed)
+        try:
+            inner = inner_penalty(head.cohort) if embedding.inner and head.penalty else None
+            return association(head, cells.labels[rows], inner=inner, permutations=self.permutations, seed=self.seed)
+        except HeadError as error:
+            none = Value(None, error.problem)
+            return PermutationTest(none, none)
 
     def beyond(self, embedding: Embedding, columns: Array) -> PermutationTest:
         cells, rows = self.subjects.cells, embedding.rows

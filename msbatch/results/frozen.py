@@ -12,7 +12,7 @@ from msbatch.layout import RunDir
 from msbatch.plan import Plan, Task
 from msbatch.predictions import Predictions
 from msbatch.results.collect import Missing
-from msbatch.results.head import fit_head
+from msbatch.results.head import Array, HeadError, fit_head
 from msbatch.results.inner import inner_penalty
 from msbatch.results.matrix import StackedRows
 from msbatch.results.metrics import Value
@@ -20,6 +20,16 @@ from msbatch.results.nuisance import DIGITS
 from msbatch.results.pairs import leave_pair_out_auc
 from msbatch.results.subjects import Embedding, Subjects
 from msbatch.results.why import why_missing
+
+LABEL_FREE = "the mean squared singular value of the features, which knows no label"
+INNER = (
+    "chosen for each held-out patient from a grid, by leaving out each other patient as well; "
+    "tests beyond nuisance rows and of covariates use the mean squared singular value"
+)
+_OTHERS = "Another patient's embedding is missing, and the head needs all."
+_OTHER_WEIGHTS = (
+    "Its embedding was made with other weights or settings than most: embed all again with: msbatch probe --new"
+)
 
 
 @dataclass(frozen=True)
@@ -74,12 +84,6 @@ def read_frozen(run: RunDir, plan: Plan) -> tuple[dict[str, Embedding], dict[str
     return embeddings, origins, missing
 
 
-LABEL_FREE = "the mean squared singular value of the features, which knows no label"
-INNER = "chosen for each held-out patient from a grid, by leaving out each other patient as well"
-
-_OTHERS = "Another patient's embedding is missing, and the head needs all."
-
-
 def score_frozen(
     plan: Plan, subjects: Subjects, origins: Mapping[str, Origin]
 ) -> tuple[dict[Task, Predictions], list[Probe], list[Missing]]:
@@ -92,21 +96,29 @@ def score_frozen(
     probes, missing = [], []
     for backbone, origin in origins.items():
         tasks = [task for task in plan.tasks if task.backbone == backbone]
-        embedding, labels = subjects.embeddings[backbone], subjects.cells.labels
-        head = fit_head(embedding.values, subjects.cells.groups)
-        if not head.penalty:
-            missing += [_missing(plan, task, "The backbone sees the same in all cells.") for task in tasks]
+        try:
+            scores, probe = _score(subjects, backbone, origin)
+        except HeadError as error:
+            missing += [_missing(plan, task, error.problem) for task in tasks]
             continue
-        scores = inner_penalty(head.cohort).cell_scores(labels) if embedding.inner else head.cell_scores(labels)
-        scores = np.round(scores, DIGITS) + 0.0
+        probes.append(probe)
         for task in tasks:
             patient = plan.folds[task.fold].held_out
             own = subjects.cells.groups == patient
-            predictions[task] = Predictions(patient, labels[own], scores[own])
-        cells, features = embedding.values.shape
-        rule, auc = INNER if embedding.inner else LABEL_FREE, leave_pair_out_auc(head, labels)
-        probes.append(Probe(backbone, origin.weights, origin.input_px, cells, features, rule, head.penalty, auc))
+            predictions[task] = Predictions(patient, subjects.cells.labels[own], scores[own])
     return predictions, probes, missing
+
+
+def _score(subjects: Subjects, backbone: str, origin: Origin) -> tuple[Array, Probe]:
+    embedding, labels = subjects.embeddings[backbone], subjects.cells.labels
+    head = fit_head(embedding.values, subjects.cells.groups)
+    if not head.penalty:
+        raise HeadError("The backbone sees the same in all cells.")
+    scores = inner_penalty(head.cohort).cell_scores(labels) if embedding.inner else head.cell_scores(labels)
+    cells, features = embedding.values.shape
+    rule, auc = INNER if embedding.inner else LABEL_FREE, leave_pair_out_auc(head, labels)
+    probe = Probe(backbone, origin.weights, origin.input_px, cells, features, rule, head.penalty, auc)
+    return np.round(scores, DIGITS) + 0.0, probe
 
 
 def without(plan: Plan, origins: Mapping[str, Origin], reason: str) -> list[Missing]:
@@ -131,9 +143,6 @@ def _check_all(run: RunDir, plan: Plan, tasks: list[Task]) -> tuple[dict[Task, O
     usual = max(widths.values(), key=list(widths.values()).count, default=())
     reasons |= {task: _OTHER_WEIGHTS for task, own in widths.items() if own != usual and task not in reasons}
     return found, reasons
-
-
-_OTHER_WEIGHTS = "Its embedding was made with other weights or settings than most: embed it again with msbatch probe."
 
 
 def _does_not_fit(plan: Plan, task: Task, origin: Origin, cells: int) -> str:

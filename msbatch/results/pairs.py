@@ -14,12 +14,12 @@ from itertools import product
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from msbatch.config import MOST_PAIRED
 from msbatch.results.decomposition import Decomposition
 from msbatch.results.head import Head, HeadError, factorise, solve
 from msbatch.results.matrix import Array, space
 from msbatch.results.metrics import Value
 
-PATIENTS = 100  # up to which pairs are left out
 OPERATIONS = 1e12  # multiplications they may take: about a minute and a half on one core
 
 
@@ -132,8 +132,8 @@ def classes_of(cohort: Decomposition, labels: ArrayLike) -> Array | None:
 def too_many(cohort: Decomposition, pairs: Sequence[tuple[int, int]], penalties: int) -> str:
     """Say why leaving out all these pairs, under so many penalties, would take too long, or nothing."""
     patients, columns = len(cohort.patients), cohort.basis.shape[1]
-    if patients > PATIENTS:
-        return f"{patients} patients are too many, it takes at most {PATIENTS}"
+    if patients > MOST_PAIRED:
+        return f"{patients} patients are too many, it takes at most {MOST_PAIRED}"
     cheapest = np.minimum(*_ways(cohort))
     operations = penalties * sum(float(cheapest[pair]) for pair in pairs)
     if operations > OPERATIONS:

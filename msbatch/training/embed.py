@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,11 +39,12 @@ def embed(world: World, job: Job) -> None:
         If the backbone gives numbers that are not finite.
     """
     world.beat()
-    precision = Precision(job.plan.settings["training"]["precision"], world.device)
+    asked = job.plan.settings["training"]["precision"]
+    precision = Precision("fp32" if asked == "auto" else asked, world.device)  # the same on every device
     network = _network(job, world, precision)
     origin = _origin(job, network, precision)
-    values = _made_before(job, origin)
-    if not world.any(values is not None):  # some of the processes may see more than others
+    values = _made_before(job, origin) if world.rank == 0 else None
+    if not world.any(values is not None):
         values = _embed(network, job, world, precision)
     if world.rank == 0 and values is not None:
         write_embedding(job.folder, values, origin, job.attempt.check)
@@ -50,17 +53,17 @@ def embed(world: World, job: Job) -> None:
 
 @torch.inference_mode()
 def _embed(network: Classifier, job: Job, world: World, precision: Precision) -> Embedding:
-    with Store(job.store) as store:
-        images = store.images(job.fold.held_out)
-    share = np.ascontiguousarray(images[world.rank :: world.size])
-    parts = []
-    for batch in torch.from_numpy(share).split(BATCH):
+    cells = job.held_out()
+    share = np.arange(len(cells))[world.rank :: world.size]
+    backbone: Any = network.backbone
+    width = getattr(backbone, "head_hidden_size", backbone.num_features)
+    parts = [torch.empty((0, width))]  # of a process without a cell
+    for start in range(0, len(share), BATCH):
         world.beat()
+        batch = torch.from_numpy(cells.take(share[start : start + BATCH]))
         with precision.autocast():
             parts.append(network(batch.to(world.device)).float().cpu())
-    width = network.backbone.num_features
-    mine = torch.cat(parts) if parts else torch.empty((0, int(width)))  # type: ignore[arg-type]
-    values = world.gather(mine, len(images)).numpy()
+    values = world.gather(torch.cat(parts), len(cells)).numpy()
     if not np.isfinite(values).all():
         raise MsbatchError(f"{job.task.network} gives numbers that are not finite for cells of this patient.")
     return np.asarray(values, np.float32)
@@ -71,9 +74,11 @@ def _made_before(job: Job, origin: Origin) -> Embedding | None:
     fold, arm, tasks, run = job.folder.root, *job.folder.root.parents[:3]
     for folder in sorted(run.parent.glob(f"*/{tasks.name}/{arm.name}/{fold.name}")):
         found = find_embedding(TaskDir(folder), origin)
-        if found is not None:
-            log.info("Embedded before, in %s.", folder)
-            return np.asarray(np.load(found, allow_pickle=False))
+        with suppress(OSError):  # it may be set aside just now
+            if found is not None:
+                values: Embedding = np.load(found, allow_pickle=False)
+                log.info("Embedded before, in %s.", folder)
+                return values
     return None
 
 

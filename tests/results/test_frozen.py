@@ -86,6 +86,20 @@ def test_the_inner_penalty_is_the_one_that_the_plan_asks_for(run: RunDir) -> Non
     assert inner.folds != plain.folds
 
 
+def test_a_penalty_that_takes_too_long_to_choose_is_named_and_the_trained_backbones_stay(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = load_plan(run.plan)
+    save_plan(run.plan, plan.model_copy(update={"probe": ProbeSettings(permutations=199, penalty="inner")}))
+    monkeypatch.setattr("msbatch.results.pairs.OPERATIONS", 100)
+    reduction = reduce(run)
+    assert {gap.backbone for gap in reduction.missing} == {FROZEN}
+    assert all("times too long" in gap.reason for gap in reduction.missing)
+    assert len(reduction.results["resnet50"]) == 8
+    (row,) = (row for row in read_rows(run, "tests") if row["images"] == FROZEN and "label" in row["question"])
+    assert "times too long" in row["p"]
+
+
 def changed(run: RunDir, _plan: Plan) -> None:
     path = run.task(FROZEN, 2).embedding
     path.write_bytes(path.read_bytes()[:-1] + b"\x01")

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pytest
 import timm
 import torch
 from conftest import MakeRun
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from tasks import end, folder, start
 
+from msbatch.embeddings import check_embedding
 from msbatch.layout import RunDir
 from msbatch.plan import load_plan
 from msbatch.store import Store
@@ -57,10 +59,13 @@ def test_cells_are_seen_as_the_pretrained_network_of_timm_sees_them(make_run: Ma
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4)
 
 
-def test_two_processes_see_the_same(make_run: MakeRun, tmp_path: Path) -> None:
+@pytest.mark.parametrize("processes", [2, 9])
+def test_several_processes_see_the_same(make_run: MakeRun, tmp_path: Path, processes: int) -> None:
     alone = embedded(make_run("alone", FROZEN))
+    assert check_embedding(folder(RunDir(tmp_path / "alone")))[0].precision == "fp32", "whatever the device"
     shutil.rmtree(tmp_path / "alone")
-    together = embedded(make_run("together", FROZEN, {"processes": 2}, batch_size=7))  # odd, but nothing is trained
+    compute = {"processes": processes}  # of 9 one has no cell; 7 cannot be shared evenly, but nothing is trained
+    together = embedded(make_run("together", FROZEN, compute, batch_size=7))
     np.testing.assert_allclose(alone, together, rtol=0, atol=1e-5)
 
 

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 
+from msbatch.config import is_frozen
 from msbatch.layout import folder_name
 from msbatch.plan import arm_name
 from msbatch.results.calibration import PRIOR_NOTE, Calibration
@@ -31,6 +32,10 @@ _POOLED = (
     "One point of a curve for each patient's mean logit, pooled over models of which each held out one patient. "
     "Models have offsets of their own; only because every batch of training is balanced over classes and over "
     "patients, whoever is held out, do these offsets not lean against the held-out label. "
+)
+_POOLED_HEADS = (
+    "One point of a curve for each patient's mean score, pooled over heads of which each held out one patient. A score "
+    "is less the mean label of the cells its head was fitted on, so that it does not lean against the held-out label. "
 )
 _WITHIN = (
     "One thin line for each patient with cells of both classes, all of its cells scored by one model; the thick line "
@@ -57,7 +62,7 @@ def discrimination(reduction: Reduction, backbone: str) -> Figure | None:
         for whose, xs, ys in curves
         for x, y in zip(xs.tolist(), ys.tolist(), strict=True)
     ]
-    caption = (_WITHIN if within else _POOLED) + _PREVALENCE
+    caption = (_WITHIN if within else _POOLED_HEADS if is_frozen(backbone) else _POOLED) + _PREVALENCE
     note = "" if within else _auc_words(reduction, backbone)
     return Figure(name, backbone, caption, svg, note=note, header=["curve", "whose", "x", "y"], rows=data)
 
@@ -139,6 +144,9 @@ def _frame(axes: Axes, x: str, y: str) -> None:
 def _auc_words(reduction: Reduction, backbone: str) -> str:
     """Give the area over patients, beside what trainings under permuted labels gave, where there are any."""
     said = f"Area under the ROC curve over patients: {say(patient_auc(reduction.results[backbone].values()))}; "
+    pairs = [probe.pair_auc for probe in reduction.probes if probe.backbone == backbone]
+    if pairs:
+        return f"{said}with both patients of a pair left out, under one head: {say(pairs[0])}."
     areas = [area.number for area in _by_chance(reduction, backbone) if area.number is not None]
     if not areas:
         return f"{said}by chance: not measured, as no training of all folds under permuted labels is there."
