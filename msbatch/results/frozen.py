@@ -27,9 +27,8 @@ INNER = (
     "tests beyond nuisance rows and of covariates use the mean squared singular value"
 )
 _OTHERS = "Another patient's embedding is missing, and the head needs all."
-_OTHER_WEIGHTS = (
-    "Its embedding was made with other weights or settings than most: embed all again with: msbatch probe --new"
-)
+_ANEW = "Embed anew with: msbatch probe --new"
+_OTHER_WEIGHTS = f"Its embedding was made with other weights or settings than most. {_ANEW}"
 
 
 @dataclass(frozen=True)
@@ -133,8 +132,8 @@ def _check_all(run: RunDir, plan: Plan, tasks: list[Task]) -> tuple[dict[Task, O
         try:
             origin, shape = check_embedding(folder)
         except EmbeddingError as error:
-            there = folder.embedding_manifest.exists()
-            reasons[task] = error.problem.replace(f"{run.root}/", "") if there else why_missing(run, folder)
+            spoilt = f"{error.problem.replace(f'{run.root}/', '')} {_ANEW}"
+            reasons[task] = spoilt if folder.embedding_manifest.exists() else why_missing(run, folder)
             continue
         reason = _does_not_fit(plan, task, origin, shape[0])
         if reason:
@@ -147,9 +146,9 @@ def _check_all(run: RunDir, plan: Plan, tasks: list[Task]) -> tuple[dict[Task, O
 
 def _does_not_fit(plan: Plan, task: Task, origin: Origin, cells: int) -> str:
     if (origin.store, origin.fold, origin.network) != (plan.store.sha256, task.fold, task.network):
-        return "Its embedding is of another store, fold or network."
+        return f"Its embedding is of another store, fold or network. {_ANEW}"
     counted = sum(part["cells"] for part in plan.folds[task.fold].counts["held_out"].values())
-    return "" if cells == counted else f"Its embedding has {cells} cells, the plan counts {counted}."
+    return "" if cells == counted else f"Its embedding has {cells} cells, the plan counts {counted}. {_ANEW}"
 
 
 def _missing(plan: Plan, task: Task, reason: str) -> Missing:

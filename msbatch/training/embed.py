@@ -65,7 +65,10 @@ def _embed(network: Classifier, job: Job, world: World, precision: Precision) ->
             parts.append(network(batch.to(world.device)).float().cpu())
     values = world.gather(torch.cat(parts), len(cells)).numpy()
     if not np.isfinite(values).all():
-        raise MsbatchError(f"{job.task.network} gives numbers that are not finite for cells of this patient.")
+        raise MsbatchError(
+            f"{job.task.network} gives numbers that are not finite for cells of this patient.",
+            "Compare its weights with their manifest: msbatch weights check",
+        )
     return np.asarray(values, np.float32)
 
 

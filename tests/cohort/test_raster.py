@@ -45,3 +45,13 @@ def test_a_damaged_file_is_refused_where_pillow_refuses_it(seed: int, bytes_: li
     assert (wanted is None) == (found is None)
     if wanted is not None and found is not None:
         assert np.array_equal(wanted, found)
+
+
+def test_a_wrong_checksum_beside_the_pixels_is_refused_as_well() -> None:
+    data = plain_png(0)
+    pixels = data.index(b"IDAT") - 4
+    resolution = b"\0\0\0\x09pHYs" + bytes(9) + b"\0\0\0\1"  # whole but for its checksum
+    own = data[:pixels] + resolution + data[pixels:]
+    assert by_pillow(own) is None
+    assert by_us(own) is None
+    assert by_us(data) is not None
