@@ -20,13 +20,16 @@ LABELS = {
     "msbatch.outside_lock": "no",
 }
 
-# `inspect` gives the labels that lie in the image; `build` copies the image it finds beside itself.
+# `inspect` gives the labels that lie in the image; `exec` fails, as where a file is missing; `build` copies the image it
+# finds beside itself.
 STAND_IN = f"""#!{sys.executable}
 import json, os, pathlib, sys
 words = sys.argv[1:]
 if words[0] == "inspect":
     labels = json.loads(pathlib.Path(words[-1]).read_bytes()[{SIF_HEAD.size}:].split(b"\\0")[0])
     print(json.dumps({{"data": {{"attributes": {{"labels": labels}}}}}}))
+elif words[0] == "exec":
+    sys.exit(f"{{words[-2]}}: {{words[-1]}}: No such file or directory")
 else:
     print(*words, flush=True)
     print("DEBUG   [U=0,P=1]  cachedImage()  Caching image to /x/blob@sha256:{"ab" * 32}")

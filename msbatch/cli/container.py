@@ -1,4 +1,4 @@
-"""Commands for the container image: build, check."""
+"""Commands for the container image: build, check, show."""
 
 from __future__ import annotations
 
@@ -78,6 +78,22 @@ def check(image: Path | None, full: bool, as_json: bool) -> None:
     problem = explain_driver(facts.cuda, driver)
     if problem:
         raise MsbatchError(problem)
+
+
+@container.command()
+@image_argument
+def show(image: Path | None) -> None:
+    """List what IMAGE holds: every Python package with the hash of its wheel, every Debian package.
+
+    Columns are separated by tabs. What has no hash came with the base image.
+
+    \b
+    Example:
+      msbatch container show msbatch.sif | grep torch
+    """
+    from msbatch.cluster.container import program, read_contents
+
+    click.echo(read_contents(image or _configured(), program()), nl=False)
 
 
 def _configured() -> Path:

@@ -21,6 +21,8 @@ from msbatch.layout import data_dir
 PROGRAMS = ("apptainer", "singularity")
 BUILD = "Build it with: msbatch container build"
 
+CONTENTS = "/opt/contents.tsv"  # inside the image, as the definition writes it
+
 # The head of an image: a line that starts it, SIF_MAGIC, versions, times; last, where its data begin and their length.
 SIF_HEAD = struct.Struct("<32s10s3s3s16s8q")
 SIF_MAGIC = b"SIF_MAGIC\0"
@@ -158,6 +160,23 @@ def read_labels(image: Path, program: str) -> dict[str, str]:
     if missing:
         raise MsbatchError(f"{image} was not built from msbatch's own definition.", f"{BUILD} {image}")
     return ours
+
+
+def read_contents(image: Path, program: str) -> str:
+    """Read the list that the build left in an image: Python wheels with their hashes, Debian packages.
+
+    Raises
+    ------
+    MsbatchError
+        If the image is missing, cut off, or has no such list.
+    """
+    check_whole(image)
+    look = ["exec", "--cleanenv", "--contain", "--no-home", "--pwd", "/", str(image), "cat", CONTENTS]
+    done = subprocess.run([program, *look], capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise MsbatchError(f"{image} does not say what it holds: {said}", f"{BUILD} {image}")
+    return done.stdout
 
 
 def record_file(image: Path) -> Path:

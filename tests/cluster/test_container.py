@@ -98,6 +98,12 @@ def test_what_is_no_whole_image_is_refused(image: Path, damage: Any, said: str) 
     assert len(str(refused.value).splitlines()) == 2
 
 
+def test_an_image_without_a_list_of_what_it_holds_says_so(image: Path) -> None:
+    with pytest.raises(MsbatchError, match=r"does not say what it holds: cat: .* No such file") as refused:
+        container.read_contents(image, "apptainer")
+    assert refused.value.hint.startswith(f"Build it with: msbatch container build {image}")
+
+
 def test_an_image_shorter_than_its_record_is_refused(image: Path) -> None:
     container.check(image, "apptainer")
     with image.open("ab") as handle:

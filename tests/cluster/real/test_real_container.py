@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from slurm_cluster import USER, Cluster
 
+from msbatch.cluster.container import lock_file
+
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 
@@ -28,6 +30,32 @@ def test_the_image_agrees_with_this_side(cluster: Cluster) -> None:
     assert shown["submitit"] == version("submitit")
     assert shown["torch"].startswith(version("torch").partition("+")[0])
     assert shown["outside_lock"] is False
+
+
+def test_the_image_lists_what_it_holds(cluster: Cluster) -> None:
+    lines = cluster.run("msbatch", "container", "show", cluster.image).stdout.splitlines()
+    held = {(kind, name): (number, digest) for kind, name, number, digest in (line.split("\t") for line in lines)}
+    lock = lock_file().read_text()
+    for name in ("torch", "numpy", "submitit", "pillow", "h5py"):
+        number, digest = held["wheel", name]
+        assert number.partition("+")[0] == version(name).partition("+")[0]
+        assert f"--hash=sha256:{digest}" in lock
+    assert ("debian", "g++") in held
+
+
+COMPILE = """
+import torch
+half = torch.compile(lambda numbers: (numbers.sin() + 1) / 2)
+print(torch.allclose(half(torch.zeros(100)), torch.full((100,), 0.5)))
+"""
+
+
+def test_code_is_compiled_in_it_by_an_ordinary_user(cluster: Cluster, folder: Path) -> None:
+    cluster.run("mkdir", "-p", folder / "compiled")
+    place = ["--bind", folder, "--env", f"TORCHINDUCTOR_CACHE_DIR={folder / 'compiled'}"]
+    done = cluster.run("apptainer", "--silent", "exec", *CONTAINED, *place, cluster.image, "python", "-c", COMPILE)
+    assert done.stdout.strip() == "True"
+    assert list((folder / "compiled").rglob("*.so"))
 
 
 def test_a_truncated_image_is_refused(cluster: Cluster, folder: Path) -> None:
