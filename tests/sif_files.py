@@ -20,8 +20,8 @@ LABELS = {
     "msbatch.outside_lock": "no",
 }
 
-# `inspect` gives the labels that lie in the image; `exec` fails, as where a file is missing; `build` copies the image it
-# finds beside itself.
+# `inspect` gives the labels that lie in the image; `exec` fails, as where a file is missing; `build` copies the image
+# that it finds beside itself.
 STAND_IN = f"""#!{sys.executable}
 import json, os, pathlib, sys
 words = sys.argv[1:]
