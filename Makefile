@@ -7,7 +7,7 @@ TRUTH ?= /tmp/msbatch-truth
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test truth bench lint lock clean cluster-up cluster-test cluster-down faults
+.PHONY: demo test truth bench lint lock release licences audit clean cluster-up cluster-test cluster-down faults
 
 demo: $(VENV)/.installed
 	$(BIN)/msbatch demo
@@ -64,6 +64,16 @@ lock:
 	.lock-venv/bin/uv pip compile pyproject.toml --extra train --group dev $(LOCK) -c .lock-venv/limits.txt -o requirements.lock
 	.lock-venv/bin/uv pip compile pyproject.toml $(LOCK) -c requirements.lock -o requirements-light.lock
 	rm -rf .lock-venv
+
+# What is committed, and nothing else; the same commit gives the same bytes, wherever, whenever and by whomever it is built.
+release: export SOURCE_DATE_EPOCH = $(shell git log -1 --format=%ct)
+release: $(VENV)/.installed
+	rm -rf dist
+	mkdir -p dist/tree
+	git archive HEAD | tar --extract --directory dist/tree
+	cd dist/tree && $(abspath $(BIN))/python -m hatchling build --target sdist --target wheel --directory ..
+	rm -r dist/tree
+	cd dist && sha256sum msbatch-* >SHA256SUMS && cat SHA256SUMS
 
 clean:
 	rm -rf $(VENV) .wheels dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
