@@ -19,8 +19,8 @@ MODES = ("1", "L", "P", "RGB", "CMYK", "YCbCr")
 PNG = b"\x89PNG"
 PNG_KIND = slice(24, 29)  # bit depth, colour type, compression, filter and interlace, in the first chunk of a PNG
 PLAIN_KIND = bytes((8, 2, 0, 0, 0))  # 8-bit RGB
-# What can give pixels another meaning: transparency, orientation, animation.
-SPECIAL = (b"tRNS", b"eXIf", b"Raw profile", b"XML:com.adobe.xmp", b"acTL")
+# What leaves pixels as they are. Others may bring transparency, orientation or an animation.
+PLAIN_CHUNKS = {b"IHDR", b"IDAT", b"IEND", b"pHYs", b"gAMA", b"cHRM", b"sRGB", b"sBIT", b"iCCP", b"tIME"}
 
 
 def raster_extent(file: BinaryIO) -> tuple[int, int]:
@@ -52,7 +52,7 @@ def raster_pixels(file: BinaryIO) -> NDArray[np.uint8]:
         Whatever the decoder raises on damaged data.
     """
     data = file.read()
-    if _is_plain_png(data) and _is_intact_png(data):
+    if _is_plain_png(data):
         with suppress(Exception):  # Pillow says below what is damaged
             return np.asarray(imagecodecs.png_decode(data), np.uint8)  # in about half of Pillow's time
     with Image.open(BytesIO(data), formats=FORMATS) as image:
@@ -71,16 +71,18 @@ def _samples(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def _is_plain_png(data: bytes) -> bool:
-    return data.startswith(PNG) and data[PNG_KIND] == PLAIN_KIND and not any(name in data for name in SPECIAL)
+    """Whether these are 8-bit RGB pixels and nothing else, every chunk with the checksum that it says.
 
-
-def _is_intact_png(data: bytes) -> bool:
-    """Whether every chunk has the checksum that it says, up to the last; what has not is for Pillow to judge."""
+    What is damaged or holds more is for Pillow to judge.
+    """
+    if not (data.startswith(PNG) and data[PNG_KIND] == PLAIN_KIND):
+        return False
     start, name = 8, b""
     while name != b"IEND" and start + 12 <= len(data):
         length, name = int.from_bytes(data[start : start + 4]), data[start + 4 : start + 8]
         end = start + 8 + length
-        if zlib.crc32(data[start + 4 : end]) != int.from_bytes(data[end : end + 4]):
+        checksum = zlib.crc32(data[start + 4 : end])
+        if name not in PLAIN_CHUNKS or checksum != int.from_bytes(data[end : end + 4]):
             return False
         start = end + 4
     return name == b"IEND"

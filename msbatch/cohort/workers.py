@@ -80,6 +80,8 @@ def _apply(function: Callable[[Any], Any], items: list[Any]) -> list[Any]:
 def _start_worker() -> None:
     # The parent answers Ctrl-C, and a worker must not outlive a parent that was killed.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # There is a process per core already; numpy, not imported yet, would start as many threads in each.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     threading.Thread(target=_follow_parent, daemon=True).start()
 
 

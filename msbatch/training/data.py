@@ -23,6 +23,8 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 Batches = Generator[Batch]
 Augment = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
 
+TURNS = 64  # that are drawn at once: a generator costs more than what it draws
+
 
 @dataclass(frozen=True)
 class Cells:
@@ -127,28 +129,40 @@ class BalancedOrder:
         strata = np.zeros_like(patients) if strata is None else strata
         self._classes = [_by_stratum(labels == label, strata, patients) for label in np.unique(labels)]
         self._shuffled = lru_cache(maxsize=4096)(self._shuffle)
-        self._turn = lru_cache(maxsize=256)(self._take_turn)
+        self._turns = lru_cache(maxsize=256)(self._take_turns)
 
     def __getitem__(self, position: int) -> int:
         """Give the index of the cell at a position, counted from 0."""
         within_class, label = divmod(position, len(self._classes))
         within, stratum = divmod(within_class, len(self._classes[label]))
         turn, place = divmod(within, len(self._classes[label][stratum]))
-        return self._turn(label, stratum, turn)[place]
+        block, nth = divmod(turn, TURNS)
+        return self._turns(label, stratum, block)[nth][place]
 
-    def _take_turn(self, label: int, stratum: int, turn: int) -> list[int]:
-        """Give the next cell of each patient of a stratum, in the order in which they come this time."""
+    def _take_turns(self, label: int, stratum: int, block: int) -> list[list[int]]:
+        """Give the next cells of each patient of a stratum, turn by turn, in the order in which patients come then."""
         groups = self._classes[label][stratum]
         key = label + len(self._classes) * stratum
-        cells = []
-        for group in self._shuffle(len(groups), key, 0, turn).tolist():
-            cycle, nth = divmod(turn, len(groups[group]))
-            cells.append(int(groups[group][self._shuffled(len(groups[group]), key, 1 + group, cycle)[nth]]))
-        return cells
+        turns = np.arange(block * TURNS, (block + 1) * TURNS)
+        cells = [self._next_cells(group, turns, (key, number)) for number, group in enumerate(groups, start=1)]
+        places = np.broadcast_to(np.arange(len(groups)), (TURNS, len(groups)))
+        order = self._generator(key, 0, block).permuted(places, axis=1)
+        turn_by_turn: list[list[int]] = np.take_along_axis(np.stack(cells, axis=1), order, axis=1).tolist()
+        return turn_by_turn
+
+    def _next_cells(
+        self, group: NDArray[np.int64], turns: NDArray[np.int64], key: tuple[int, int]
+    ) -> NDArray[np.int64]:
+        cycles, nth = np.divmod(turns, len(group))
+        drawn = [self._shuffled(len(group), *key, cycle)[nth[cycles == cycle]] for cycle in np.unique(cycles).tolist()]
+        return group[np.concatenate(drawn)]
 
     def _shuffle(self, length: int, *key: int) -> NDArray[np.int64]:
+        return self._generator(*key).permutation(length)
+
+    def _generator(self, *key: int) -> np.random.Generator:
         words = np.array([*self._seed, *key], np.uint32)  # seeds alike from plain numbers, in half the time
-        return np.random.default_rng(words).permutation(length)
+        return np.random.default_rng(words)
 
 
 def _by_stratum(

@@ -11,7 +11,7 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 from skimage.measure import label, regionprops
 
-from msbatch.cohort.features import FEATURES, cell_mask, measure
+from msbatch.cohort.features import FEATURES, _squared_depth, cell_mask, measure
 from msbatch.cohort.fit import border_colour
 from msbatch.cohort.synth import draw_cell
 
@@ -172,3 +172,21 @@ def test_the_numbers_are_those_of_scikit_image(seed: int) -> None:
 )
 def test_they_are_so_of_the_smallest_and_oddest_shapes(image: np.ndarray) -> None:
     assert measure(image) == pytest.approx(np.float32(by_scikit_image(image)), rel=1e-6, abs=1e-6)
+
+
+def check_depth(mask: np.ndarray) -> None:
+    exact = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1][mask]
+    assert (_squared_depth(mask) == np.round(exact**2)).all()
+
+
+@given(seed=st.integers(0, 2**32))
+def test_depth_is_the_exact_distance_from_outside(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    mask = ndimage.gaussian_filter(rng.random(rng.integers(1, 80, 2)), rng.uniform(0, 8)) > rng.uniform(0.3, 0.6)
+    mask[tuple(rng.integers(mask.shape))] = True
+    check_depth(mask)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (359, 359), (360, 360), (1000, 700)])
+def test_depth_of_large_cells(shape: tuple[int, int]) -> None:
+    check_depth(np.ones(shape, np.bool_))
