@@ -9,6 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the msbatch beside this script is the one that runs
 
+from msbatch.access import write_as
 from msbatch.errors import MsbatchError, StoppedError
 from msbatch.layout import RunDir
 from msbatch.logs import configure
@@ -20,6 +21,7 @@ def main() -> int:
     parser.add_argument("run", type=Path, help="the run's folder")
     parser.add_argument("--task", type=int, required=True, nargs="+", help="the task's number in the plan")
     given = parser.parse_args()
+    write_as(given.run)
     configure()
     if "MSBATCH_LAUNCH" in os.environ:  # signals are the launcher's business; it asks by a file
         for number in (signal.SIGTERM, signal.SIGUSR2):

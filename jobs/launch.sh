@@ -12,6 +12,9 @@ readonly STOPPED=75       # the task wrote a checkpoint because it was asked to 
 readonly REQUEUE_TRIES=10 # the controller may be restarting
 readonly RESERVE_S=20     # before the time limit: what requeueing takes
 
+# A run that is shared with a group has folders that it may enter.
+let_group_read() { case $(stat -c %a "${1%/*}") in 2750) umask 027 ;; esac; }
+
 source "${BASH_SOURCE[0]%/*}/container.sh"
 started=$(date +%s)
 
@@ -107,6 +110,7 @@ prepare_node() {
 
 private=
 if [ "${1:-}" = --node ]; then
+    let_group_read "$2"
     set +u && source "$2" && set -u
     shift 2
     trap '' TERM USR2
@@ -121,6 +125,7 @@ fi
 
 conf=$1
 shift
+let_group_read "$conf"
 job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}}
 job=${job:-$SLURM_JOB_ID}
 export LAUNCH=${conf%/*}/launches/$job.${SLURM_RESTART_COUNT:-0}

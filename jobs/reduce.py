@@ -7,6 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the msbatch beside this script is the one that runs
 
+from msbatch.access import write_as
 from msbatch.errors import IncompleteError, MsbatchError
 from msbatch.layout import RunDir
 from msbatch.logs import configure
@@ -17,6 +18,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="the run's folder")
     given = parser.parse_args()
+    write_as(given.run)
     configure()
     from msbatch.results.reduce import reduce
 

@@ -34,6 +34,9 @@ class PathSettings(Section):
 
     store: Path = Field(Path("cohort.h5"), description="the packed cohort")
     runs: Path = Field(Path("runs"), description="the folder that holds every run")
+    share: str | None = Field(
+        None, description="a group of this machine that may read stores and runs; left out: nobody but you"
+    )
 
 
 class PackSettings(Section):
@@ -41,6 +44,9 @@ class PackSettings(Section):
 
     size: int = Field(128, ge=16, le=1024, description="height and width of a stored cell, in pixels")
     fit: Literal["pad", "crop", "resize"] = Field("pad", description="how an image of another size meets the canvas")
+    pseudonymise: Path | None = Field(
+        None, description="the key file under which patients get pseudonyms (make one: msbatch key new FILE)"
+    )
 
 
 class PlanSettings(Section):

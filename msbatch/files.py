@@ -13,16 +13,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from msbatch.access import dir_mode, file_mode
 from msbatch.errors import MsbatchError
-
-PRIVATE_FILE = 0o600
-PRIVATE_DIR = 0o700
 
 
 def make_dir(path: Path) -> Path:
-    """Create a folder, and its missing parents, that only its owner can enter."""
+    """Create a folder, and its missing parents, that nobody can enter whom it does not concern."""
     for folder in (*reversed(path.parents), path):  # mkdir(parents=True) would open the parents to others
-        folder.mkdir(mode=PRIVATE_DIR, exist_ok=True)
+        folder.mkdir(mode=dir_mode(), exist_ok=True)
     return path
 
 
@@ -40,7 +38,7 @@ def atomic_path(target: Path, before_commit: Callable[[], None] | None = None) -
     Yields
     ------
     Path
-        A fresh, empty file, readable by its owner only. It is removed when the block raises.
+        A fresh, empty file; `msbatch.access` says who may read it. It is removed when the block raises.
 
     Raises
     ------
@@ -49,7 +47,7 @@ def atomic_path(target: Path, before_commit: Callable[[], None] | None = None) -
     """
     make_dir(target.parent)
     temporary = target.with_name(f".{target.name}.tmp.{uuid.uuid4().hex}")
-    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, PRIVATE_FILE))
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, file_mode()))
     try:
         yield temporary
         sync(temporary)

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from msbatch.access import file_mode
 from msbatch.errors import MsbatchError
 
 BEAT_S = 10.0
@@ -76,7 +77,7 @@ def _take(path: Path, deadline: float) -> None:
     mine = json.dumps({"host": socket.gethostname(), "pid": os.getpid()})
     while True:
         try:
-            handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+            handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, file_mode())
         except FileExistsError:
             _remove_if_stale(path, time.monotonic() >= deadline)
         else:

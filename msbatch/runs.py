@@ -6,6 +6,7 @@ from datetime import date
 from itertools import count
 from pathlib import Path
 
+from msbatch.access import check_group, let_read, share, write_as
 from msbatch.config import PlanSettings, Settings, is_frozen
 from msbatch.environment import describe_environment
 from msbatch.errors import MsbatchError
@@ -36,6 +37,7 @@ def create_or_reuse(plan: Plan, settings: Settings, new: bool = False) -> RunDir
     runs = make_dir(settings.paths.runs)
     with run_lock(runs / "plan.lock", LOCK_WAIT_S):
         run, plan = preview(plan, settings, new)
+        _open_folder(run, settings.paths.share)
         if not run.plan.is_file():
             make_dir(run.root)
             write_json(run.environment, describe_environment(plan.store.sha256))
@@ -56,6 +58,14 @@ def preview(plan: Plan, settings: Settings, new: bool = False) -> tuple[RunDir, 
 def find_by_signature(runs: Path, signature: str) -> RunDir | None:
     """Find the newest run that has a signature; plans that cannot be read are passed over."""
     return next((run for run in reversed(list_runs(runs)) if _signature(run) == signature), None)
+
+
+def _open_folder(run: RunDir, group: str | None) -> None:
+    make_dir(run.root)
+    if group is not None:
+        let_read(run.root.parent, check_group(group))  # of other runs it shows no more than their dates
+        share(run.root, group)
+    write_as(run.root)
 
 
 def _signature(run: RunDir) -> str:

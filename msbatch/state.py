@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from msbatch.access import file_mode
 from msbatch.errors import MsbatchError
 from msbatch.files import make_dir, read_json, remove_temporary, write_json
 from msbatch.layout import LaunchFiles, TaskDir
@@ -203,7 +204,7 @@ def _numbers(task: TaskDir) -> list[int]:
 
 
 def _create(path: Path, text: str) -> None:
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as out:  # noqa: PTH123
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, file_mode()), "w", encoding="utf-8") as out:  # noqa: PTH123
         out.write(text)
 
 

@@ -68,7 +68,14 @@ class Store:
     @property
     def settings(self) -> dict[str, Any]:
         """How the cohort was packed."""
-        return dict(json.loads(self._file.attrs["settings"]))
+        with self._explained():
+            return dict(schema.parsed(self._file.id, "settings", dict))
+
+    @property
+    def key_fingerprint(self) -> str | None:
+        """What tells the key of the patients' pseudonyms from another; None where they go by their own names."""
+        found = self.settings.get("key_fingerprint")
+        return found if isinstance(found, str) else None
 
     @property
     def patients(self) -> list[str]:

@@ -51,7 +51,7 @@ def test_help_names_every_command_and_every_exit_code(cli: Run) -> None:
         assert word in out
 
 
-GROUPS = {"weights": ("get", "list", "check"), "container": ("build", "check")}
+GROUPS = {"key": ("new",), "weights": ("get", "list", "check"), "container": ("build", "check")}
 PLAIN = [[name] for name in COMMANDS if name not in GROUPS]
 
 

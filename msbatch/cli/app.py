@@ -8,11 +8,13 @@ from typing import Any
 
 import click
 
+from msbatch.access import keep_private
 from msbatch.errors import MsbatchError
 
 COMMANDS = {
     "demo": "study",
     "init": "cohort",
+    "key": "key",
     "pack": "cohort",
     "inspect": "cohort",
     "plan": "study",
@@ -31,6 +33,8 @@ COMMANDS = {
 }
 
 HELP = """Leave-one-patient-out transfer learning on blood-cell images.
+AS_USER = ("container", "doctor")  # what these write, or look at, follows the user's umask
+
 
 \b
 From a folder of images to a report:
@@ -66,9 +70,12 @@ class Verbs(click.Group):
 
 @click.group(cls=Verbs, help=HELP, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="msbatch")
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """Gather all commands."""
 
+    if ctx.invoked_subcommand not in AS_USER:
+        keep_private()
 
 def main() -> None:
     """Run the command line; every error a user can mend becomes one or two lines and an exit code."""

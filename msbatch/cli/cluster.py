@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from msbatch.cli.options import as_json, cluster_options, cluster_values, run_argument
+from msbatch.cli.options import as_json, cluster_options, cluster_values, open_run, run_argument
 from msbatch.errors import MsbatchError
 
 if TYPE_CHECKING:
@@ -39,10 +39,9 @@ def logs(run: Path | None, fold: int, backbone: str | None, lines: int, follow: 
     """
     from msbatch.cluster import logs as view
     from msbatch.cluster.survey import survey
-    from msbatch.layout import find_run
     from msbatch.plan import load_plan
 
-    found = find_run(run)
+    found = open_run(run)
     task = _task(load_plan(found.plan), fold, backbone)
     tails = [view.Tail(path) for path in view.log_files(found, task)]
     for tail in tails:
@@ -71,9 +70,8 @@ def cancel(run: Path | None, yes: bool) -> None:
     """
     from msbatch.cluster import slurm
     from msbatch.cluster.held import held
-    from msbatch.layout import find_run
 
-    found = find_run(run)
+    found = open_run(run)
     jobs = held(found)
     if not jobs.jobs:
         click.echo(f"{found.root}: Slurm holds nothing of it.")

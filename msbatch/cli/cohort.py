@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from msbatch.cli.options import PATH, as_json
+from msbatch.cli.options import PATH, CommaList, as_json, share_option
 from msbatch.errors import MsbatchError
 
 
@@ -49,23 +49,52 @@ def init() -> None:
 @click.option(
     "--workers", type=click.IntRange(1), default=lambda: len(os.sched_getaffinity(0)), help="Decoding processes."
 )
+@click.option("--keep", type=CommaList(), help="Further columns to keep, such as sex,age.  [default: all]")
+@click.option("--pseudonymise", type=PATH, metavar="KEYFILE", help="Give patients pseudonyms under this key.")
+@click.option("--no-pseudonymise", "named", is_flag=True, help="Keep names, although the settings name a key.")
+@click.option("--lookup", type=PATH, help="With a key: where to write which pseudonym is whose. Keep it to yourself.")
+@share_option
 @click.option("--strict", is_flag=True, help="Fail on the first unusable image instead of listing it.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing store.")
 def pack(images: Path, table: Path, output: Path, **given: Any) -> None:
     """Pack a folder of images into one store, keyed by patient.
 
+    With a key (msbatch key new) the store holds no name of a patient, folder or file, and the same patient has the same
+    pseudonym every time. Nothing leads back but the key, and the table that --lookup writes.
+
     \b
     Example:
       msbatch pack images/ --table cohort.csv -o cohort.h5
+      msbatch pack images/ --table cohort.csv -o cohort.h5 --pseudonymise ~/cohort.key --lookup ~/who.csv
     """
+    from msbatch.access import check_group
     from msbatch.cohort.pack import PackOptions
     from msbatch.cohort.pack import pack as pack_cohort
+    from msbatch.cohort.pseudonyms import read_key
     from msbatch.layout import SETTINGS
     from msbatch.settings_file import load_settings
     from msbatch.terminal import progress
 
-    chosen = load_settings(SETTINGS, {"pack": {"size": given.pop("size"), "fit": given.pop("fit")}}).pack
-    options = PackOptions(size_px=chosen.size, fit=chosen.fit, label_level=given.pop("label_per"), **given)
+    named, key_file = given.pop("named"), given.pop("pseudonymise")
+    if named and key_file:
+        raise click.UsageError("--pseudonymise and --no-pseudonymise do not go together.")
+    flags = {"size": given.pop("size"), "fit": given.pop("fit"), "pseudonymise": key_file}
+    settings = load_settings(SETTINGS, {"pack": flags, "paths": {"share": given.pop("share")}})
+    chosen, group = settings.pack, settings.paths.share
+    number = None if group is None else check_group(group)
+    key = None if named or chosen.pseudonymise is None else read_key(chosen.pseudonymise)
+    if given["lookup"] and key is None:
+        raise click.UsageError("--lookup goes with --pseudonymise.")
+    keep = given.pop("keep")
+    options = PackOptions(
+        size_px=chosen.size,
+        fit=chosen.fit,
+        label_level=given.pop("label_per"),
+        keep=None if keep is None else tuple(keep),
+        key=key,
+        group=number,
+        **given,
+    )
     click.echo(pack_cohort(images, table, output, options, progress).text())
 
 

@@ -10,6 +10,7 @@ import click
 
 if TYPE_CHECKING:
     from msbatch.config import Settings
+    from msbatch.layout import RunDir
 
 PATH = click.Path(path_type=Path)
 
@@ -44,6 +45,8 @@ class NumberList(CommaList):
             self.fail("give whole numbers separated by commas", param, ctx)
         return [int(word) for word in words]
 
+
+share_option = click.option("--share", metavar="GROUP", help="A group of this machine that may read it all.")
 
 STUDY_OPTIONS = (
     click.argument("store", required=False, type=PATH),
@@ -83,6 +86,7 @@ STUDY_OPTIONS = (
     click.option(
         "--precision", type=click.Choice(["auto", "fp32", "fp64", "bf16", "fp16"]), help="Arithmetic of training."
     ),
+    share_option,
     click.option("--new", is_flag=True, help="Make a new run even where one of the same settings exists."),
 )
 
@@ -144,14 +148,15 @@ def study_settings(given: dict[str, Any]) -> Settings:
     Raises
     ------
     MsbatchError
-        If a setting is unknown or out of range.
+        If a setting is unknown or out of range, or the group is not the user's.
     """
+    from msbatch.access import check_group
     from msbatch.config import ComputeSettings
     from msbatch.layout import SETTINGS
     from msbatch.settings_file import load_settings
 
     overrides = {
-        "paths": {"store": given["store"]},
+        "paths": {"store": given["store"], "share": given["share"]},
         "plan": {key: given.get(key) for key in PLAN_OPTIONS},
         "training": {"precision": given.get("precision")},
         "weights": {"dir": given["weights"], "pretrained": given["pretrained"]},
@@ -160,6 +165,18 @@ def study_settings(given: dict[str, Any]) -> Settings:
         "cluster": cluster_values(given),
     }
     settings = load_settings(SETTINGS, overrides)
+    if settings.paths.share is not None:
+        check_group(settings.paths.share)
     # A rerun may be asked for from another folder: what the site said is kept, not where.
     resolved = {"image": settings.cluster.image.absolute(), "site": None}
     return settings.model_copy(update={"cluster": settings.cluster.model_copy(update=resolved)})
+
+
+def open_run(run: Path | None) -> RunDir:
+    """Give the named run, or else the newest one; what is written from now on is for whoever may read it."""
+    from msbatch.access import write_as
+    from msbatch.layout import find_run
+
+    found = find_run(run)
+    write_as(found.root)
+    return found

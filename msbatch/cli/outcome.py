@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from msbatch.cli.options import as_json, run_argument
+from msbatch.cli.options import as_json, open_run, run_argument
 from msbatch.errors import IncompleteError
 
 if TYPE_CHECKING:
@@ -46,13 +48,12 @@ def status(run: Path | None, watch: bool, whole: bool, as_json: bool) -> int:
     from msbatch.cluster.board import board
     from msbatch.cluster.follow import follow
     from msbatch.cluster.survey import Answers, survey
-    from msbatch.layout import find_run
     from msbatch.plan import load_plan
     from msbatch.terminal import make_console
 
     if watch and as_json:
         raise click.UsageError("--watch and --json do not go together.")
-    found = find_run(run)
+    found = open_run(run)
     plan, answers, console = load_plan(found.plan), Answers(), make_console()
     height = None if whole else max(ROWS, console.height - ROWS if console.is_terminal else 0)
 
@@ -82,9 +83,7 @@ def reduce(run: Path | None, allow_partial: bool, as_json: bool) -> None:
     Example:
       msbatch reduce
     """
-    from msbatch.layout import find_run
-
-    found = find_run(run)
+    found = open_run(run)
     if not show_reduction(found, as_json) and not allow_partial:
         raise _incomplete(found)
 
@@ -101,11 +100,10 @@ def report(run: Path | None, allow_partial: bool) -> None:
     Example:
       msbatch report
     """
-    from msbatch.layout import find_run
     from msbatch.results.report.page import write_report
     from msbatch.results.tables import headline
 
-    found = find_run(run)
+    found = open_run(run)
     reduction = _reduce(found)
     click.echo(write_report(found, reduction))
     click.echo(headline(reduction))
@@ -123,16 +121,19 @@ def tensorboard(run: Path | None, port: int) -> None:
     Example:
       msbatch tensorboard --port 6007
     """
-    from msbatch.layout import find_run
     from msbatch.plan import load_plan
     from msbatch.results.logdir import link_runs
 
-    found = find_run(run)
+    found = open_run(run)
     folder = link_runs(found, load_plan(found.plan))
-    click.echo(f"http://127.0.0.1:{port}  (from elsewhere: ssh -L {port}:127.0.0.1:{port} <this machine>)")
+    tunnel = f"ssh -L {port}:127.0.0.1:{port} {getpass.getuser()}@{socket.gethostname()}"
+    click.echo(f"http://127.0.0.1:{port}  (from elsewhere: {tunnel})")
     click.echo(f"Every fold, and the mean of each backbone:  http://127.0.0.1:{port}/{FOLDS}")
     click.echo(f"Means with the range of their folds:        http://127.0.0.1:{port}/{SUMMARIES}")
-    click.echo("TensorBoard asks nobody for a password: it listens on this machine's loopback only.")
+    click.echo(
+        "TensorBoard has no authentication: it listens on this machine's loopback only, where everybody who is "
+        "logged in here can look. End it with Ctrl-C."
+    )
     command = [
         sys.executable,
         "-m",

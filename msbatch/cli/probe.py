@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from msbatch.cli.options import PATH, CommaList, as_json, study_settings
+from msbatch.cli.options import PATH, CommaList, as_json, share_option, study_settings
 from msbatch.cli.study import check_training, run_and_reduce
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Where cells are embedded.")
 @click.option("--threads", type=int, help="CPU threads per process.")
 @click.option("--jobs", type=click.IntRange(1), help="Processes at once.  [default: what fits the cores]")
+@share_option
 @click.option("--new", is_flag=True, help="Make a new run even where one of the same settings exists.")
 @as_json
 def probe(store: Path | None, jobs: int | None, as_json: bool, **given: Any) -> None:

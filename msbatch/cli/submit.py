@@ -17,6 +17,7 @@ from msbatch.cli.options import (
     NumberList,
     cluster_options,
     cluster_values,
+    open_run,
     run_argument,
     study_options,
     study_settings,
@@ -61,6 +62,8 @@ def submit(run: Path | None, local: bool, jobs: int | None, folds: list[int] | N
         raise click.UsageError(f"--run and a store do not go together: {run} has its own.")
     if run is not None and given["probe"]:
         raise click.UsageError(f"--run and --probe do not go together: {run} has its own backbones.")
+    if run is not None and given["share"]:
+        raise click.UsageError("--run and --share do not go together: msbatch plan --share opens a run that exists.")
     if local:
         _submit_local(run, folds, jobs, given)
         return
@@ -93,11 +96,10 @@ def rerun(run: Path | None, **given: Any) -> None:
       msbatch rerun RUN --folds 2,5 --backbones swin --fresh
     """
     from msbatch.cluster.rerun import rerun as submit_again
-    from msbatch.layout import find_run
     from msbatch.plan import load_plan
     from msbatch.settings_file import load_settings
 
-    found = find_run(run)
+    found = open_run(run)
     settings = load_settings(found.settings, {"cluster": cluster_values(given)})
     plan = load_plan(found.plan)
     tasks = _chosen(found, plan, given["failed"], given["folds"], given["backbones"])
@@ -143,6 +145,7 @@ def _submit_to_slurm(order: Order, tasks: Sequence[Task], given: dict[str, Any],
     show_plan(order.run, order.plan)
     if todo:
         _show_order(order, todo)
+        _warn_of_names(order)
     if given["dry_run"]:
         _show_texts(order, todo)
         return
@@ -157,15 +160,28 @@ def _submit_to_slurm(order: Order, tasks: Sequence[Task], given: dict[str, Any],
         _show_submitted(order, submit_tasks(order, tasks))
 
 
+def _warn_of_names(order: Order) -> None:
+    """Say before the first submission of a run that it holds patients' names, where it does."""
+    from msbatch.cluster.ledger import read_ledger
+    from msbatch.store import Store
+
+    with Store(Path(order.plan.store.path)) as store:
+        named = store.key_fingerprint is None
+    if named and not read_ledger(order.run):
+        click.echo(
+            "Patients are named in the run's plan, predictions and results, which only you can read; "
+            "msbatch pack --pseudonymise KEY makes a store without names."
+        )
+
+
 def _found_or_drawn(run: Path | None, settings: Settings, new: bool) -> tuple[RunDir, Plan]:
     """Give a run and its plan; what is drawn is not saved yet."""
     from msbatch.cohort.folds import draw_plan
-    from msbatch.layout import find_run
     from msbatch.plan import load_plan
     from msbatch.runs import preview
 
     if run is not None:
-        found = find_run(run)
+        found = open_run(run)
         return found, load_plan(found.plan)
     return preview(draw_plan(settings.paths.store, settings), settings, new)
 

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from msbatch.access import umask
 from msbatch.cluster import node, slurm
 from msbatch.cluster.runtime import LOOKS, Look
 from msbatch.cluster.sites import reducer_parameters, sbatch_options, task_parameters
@@ -114,7 +115,7 @@ def _store(settings: Settings) -> str:
 
 
 def _umask(settings: Settings) -> str:  # noqa: ARG001
-    mask = node.umask()
+    mask = umask()
     if mask is None:
         return ""
     if mask & 0o022 != 0o022:

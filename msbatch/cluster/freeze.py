@@ -6,7 +6,8 @@ import shutil
 import uuid
 from pathlib import Path
 
-from msbatch.files import PRIVATE_FILE, make_dir, sha256, sha256_json
+from msbatch.access import file_mode
+from msbatch.files import make_dir, sha256, sha256_json
 from msbatch.layout import PACKAGE, RunDir, data_dir
 
 
@@ -32,7 +33,7 @@ def freeze_code(run: RunDir) -> str:
     for name, path in sources.items():
         make_dir((fresh / name).parent)
         shutil.copyfile(path, fresh / name)
-        (fresh / name).chmod(PRIVATE_FILE)
+        (fresh / name).chmod(file_mode())
     shutil.rmtree(target, ignore_errors=True)
     fresh.replace(target)
     return digest

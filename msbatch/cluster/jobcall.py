@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from msbatch.files import PRIVATE_FILE, make_dir
+from msbatch.access import file_mode
+from msbatch.files import make_dir
 from msbatch.lock import is_alive
 
 POLL_S = 0.5
@@ -79,9 +80,9 @@ class JobCall:
 
 
 def open_log(path: str) -> IO[bytes]:
-    """Open a log to append to, readable by its owner only."""
+    """Open a log to append to; `msbatch.access` says who may read it."""
     make_dir(Path(path).parent)
-    return open(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, PRIVATE_FILE), "ab")  # noqa: PTH123
+    return open(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, file_mode()), "ab")  # noqa: PTH123
 
 
 def task_environment(threads: int) -> dict[str, str]:

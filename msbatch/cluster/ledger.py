@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from msbatch.files import PRIVATE_FILE
+from msbatch.access import file_mode
 from msbatch.layout import RunDir
 
 Kind = Literal["fold", "reduce"]
@@ -118,7 +118,7 @@ def record(run: RunDir, event: str, **fields: Any) -> None:
     """Append one event and bring it to disk before going on."""
     line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "event": event, **fields}
     start = "" if _ends_whole(run.submissions) else "\n"
-    handle = os.open(run.submissions, os.O_WRONLY | os.O_APPEND | os.O_CREAT, PRIVATE_FILE)
+    handle = os.open(run.submissions, os.O_WRONLY | os.O_APPEND | os.O_CREAT, file_mode())
     with open(handle, "a") as out:  # noqa: PTH123
         out.write(f"{start}{json.dumps(line)}\n")
         out.flush()

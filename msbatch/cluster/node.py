@@ -73,14 +73,6 @@ def file_system(path: Path) -> str:
     return next((kinds[folder] for folder in (resolved, *resolved.parents) if folder in kinds), "")
 
 
-def umask() -> int | None:
-    """Read this process's mask without changing it."""
-    for line in _text(Path("/proc/self/status")).splitlines():
-        if line.startswith("Umask:"):
-            return int(line.split()[1], 8)
-    return None
-
-
 def gpus() -> int:
     """Count the NVIDIA GPUs of this machine."""
     return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))

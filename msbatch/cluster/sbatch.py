@@ -16,6 +16,7 @@ from typing import Any
 from submitit.core.utils import DelayedSubmission, FailedJobError, FailedSubmissionError, JobPaths
 from submitit.slurm.slurm import SlurmExecutor, _make_sbatch_string
 
+from msbatch.access import dir_mode
 from msbatch.cluster import slurm
 from msbatch.cluster.batchcall import BatchCall
 from msbatch.cluster.launches import LaunchFolder
@@ -158,7 +159,7 @@ def _task_of(call: BatchCall) -> int | None:
 
 @contextmanager
 def _private() -> Iterator[None]:
-    before = os.umask(0o077)
+    before = os.umask(0o777 & ~dir_mode())
     try:
         yield
     finally:

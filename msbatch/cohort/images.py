@@ -23,6 +23,8 @@ FIELD_OF_VIEW = "probably a whole field of view, not a single cell"
 
 RASTER_STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM")
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+DICOM_MARK, DICOM_MARK_AT = b"DICM", 128
+SLIDES = (".bif", ".czi", ".isyntax", ".mrxs", ".ndpi", ".scn", ".svs", ".svslide", ".vms", ".vmu", ".vsi", ".zvi")
 HTML_STARTS = (b"<!doctype", b"<html", b"<?xml", b"<head")
 
 
@@ -134,7 +136,11 @@ def _check_bytes(path: Path, file: BinaryIO) -> None:
         raise ImageError(path, "it is empty")
     if size > MAX_FILE_MIB << 20:
         raise FieldOfViewError(path, f"it has {size >> 20} MiB: {FIELD_OF_VIEW}")
+    if path.suffix.lower() in SLIDES:  # many are TIFF or JPEG at heart, with a photograph of the label inside
+        raise ImageError(path, "it is a scanner's whole slide, which may name the patient: export single cells as PNG")
     start = _start(file)
+    if start[DICOM_MARK_AT:].startswith(DICOM_MARK):
+        raise ImageError(path, "it is DICOM, which names the patient: export its pixels as PNG")
     if start.lstrip().lower().startswith(HTML_STARTS):
         raise ImageError(path, "it is a web page or XML, not an image; perhaps a download failed")
     if not start.startswith((*RASTER_STARTS, *TIFF_STARTS)):
@@ -146,6 +152,6 @@ def _is_tiff(file: BinaryIO) -> bool:
 
 
 def _start(file: BinaryIO) -> bytes:
-    start = file.read(64)
+    start = file.read(DICOM_MARK_AT + len(DICOM_MARK))
     file.seek(0)
     return start

@@ -10,9 +10,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from msbatch.access import let_read
 from msbatch.cohort.fit import Fit, common_scale
 from msbatch.cohort.labels import LabelLevel, LabelRule
 from msbatch.cohort.prepare import Preparation, Refusal
+from msbatch.cohort.pseudonyms import FINGERPRINT, Key, pseudonymised, refuse_other_key, write_lookup
 from msbatch.cohort.sheet import Columns
 from msbatch.cohort.table import CellFile, Cohort, Patient, read_cohort
 from msbatch.cohort.tally import PackReport, Tally, quarantine_path
@@ -47,6 +49,14 @@ class PackOptions:
         Fail on the first file that would be left out.
     overwrite : bool
         Replace an existing store once the new one is whole.
+    keep : tuple of str, optional
+        Further columns of the table to keep; all where left out.
+    key : Key, optional
+        Patients get pseudonyms under it, and nothing that is written holds their names or those of their files.
+    lookup : Path, optional
+        Where to write which pseudonym is whose.
+    group : int, optional
+        The number of a group that may read the store.
     """
 
     patient: str | None = None
@@ -60,11 +70,15 @@ class PackOptions:
     workers: int = 1
     strict: bool = False
     overwrite: bool = False
+    keep: tuple[str, ...] | None = None
+    key: Key | None = None
+    lookup: Path | None = None
+    group: int | None = None
 
     @property
     def columns(self) -> Columns:
         """Which column of the table is which."""
-        return Columns(self.patient, self.label, self.path)
+        return Columns(self.patient, self.label, self.path, self.keep)
 
     @property
     def rule(self) -> LabelRule:
@@ -111,22 +125,31 @@ def pack(
         most images are whole fields of view, a file is left out under `strict`, or the disk is full.
     """
     options = options or PackOptions()
-    _refuse_existing(output, options.overwrite)
-    cohort = read_cohort(images, table, options.columns, options.rule)
+    for target in filter(None, (output, options.lookup)):
+        _refuse_existing(target, options.overwrite)
+    refuse_other_key(output, options.key)
+    named = read_cohort(images, table, options.columns, options.rule)
+    cohort = named if options.key is None else pseudonymised(named, options.key)
     tally = Tally(options.strict)
     preparation = Preparation(images, options.size_px, options.fit)
     with _disk_explained(output), ordered_map(options.workers) as run:
         _remove_leftovers(output)
         long_sides = _read_headers(cohort, preparation, tally, run, progress)
         scale = common_scale(list(long_sides.values()), options.size_px, options.fit)
-        source = _Source(cohort, replace(preparation, scale=scale), frozenset(long_sides))
-        with atomic_path(output, lambda: _before_commit(output, options.overwrite, tally)) as temporary:
+        source = _Source(cohort, replace(preparation, scale=scale), frozenset(long_sides), options.key)
+        with atomic_path(output, lambda: _before_commit(output, options, tally)) as temporary:
             _write(temporary, source, tally, run, progress)
             _refuse_taken_over(temporary, output)
             verify(temporary, tally.patients)
             digest = sha256(temporary)
+            if options.group is not None:
+                let_read(temporary, options.group)
         write_text(hash_path(output), f"{digest}  {output.name}\n")
-    return _report(output, cohort, tally, scale, digest)
+        if options.group is not None:
+            let_read(hash_path(output), options.group)
+    if options.key is not None and options.lookup is not None:
+        write_lookup(options.lookup, named, options.key)
+    return _report(output, source, tally, digest)
 
 
 def hash_path(output: Path) -> Path:
@@ -139,6 +162,7 @@ class _Source:
     cohort: Cohort
     preparation: Preparation
     usable: frozenset[CellFile]
+    key: Key | None = None
 
     def files(self, patient: Patient) -> list[CellFile]:
         return [file for file in patient.files if file in self.usable]
@@ -168,7 +192,7 @@ def _write(path: Path, source: _Source, tally: Tally, run: OrderedMap, progress:
     cohort, preparation = source.cohort, source.preparation
     files = [file for patient in cohort.patients for file in source.files(patient)]
     with (
-        create_store(path, preparation.size_px) as writer,
+        create_store(path, preparation.size_px, sources=source.key is None) as writer,
         progress("packing", len(files), "images") as advance,
     ):
         results = run(preparation.cell, files)
@@ -200,21 +224,26 @@ def _settings(source: _Source, tally: Tally) -> dict[str, Any]:
         "cropped": tally.cropped,
         "quarantined": len(tally.quarantined),
         "dropped_rows": source.cohort.dropped,
+        **({FINGERPRINT: source.key.fingerprint} if source.key else {}),
     }
 
 
-def _report(output: Path, cohort: Cohort, tally: Tally, scale: float, digest: str) -> PackReport:
+def _report(output: Path, source: _Source, tally: Tally, digest: str) -> PackReport:
+    cohort = source.cohort
     return PackReport(
         output=output,
         patients=len(tally.patients),
         cells=tally.patients.total(),
         per_class={name: tally.labels[label] for label, name in enumerate(cohort.classes)},
-        scale=scale,
+        scale=source.preparation.scale,
         cropped=tally.cropped,
         quarantined=tuple(sorted(tally.quarantined.items())),
         dropped=cohort.dropped,
         varying=cohort.varying,
         sha256=digest,
+        telling=cohort.telling,
+        kept=tuple(cohort.patients[0].attributes) if source.key else (),
+        pseudonyms=source.key is not None,
     )
 
 
@@ -247,11 +276,11 @@ def _refuse_empty(patient: Patient, cells: int, tally: Tally) -> None:
     )
 
 
-def _before_commit(output: Path, overwrite: bool, tally: Tally) -> None:
-    _refuse_existing(output, overwrite)
+def _before_commit(output: Path, options: PackOptions, tally: Tally) -> None:
+    _refuse_existing(output, options.overwrite)
     # A hash may be missing for a moment, but must never stand beside a store of other bytes.
     hash_path(output).unlink(missing_ok=True)
-    if tally.quarantined:
+    if tally.quarantined and options.key is None:
         write_csv(quarantine_path(output), ("file", "reason"), sorted(tally.quarantined.items()))
     else:
         quarantine_path(output).unlink(missing_ok=True)

@@ -20,11 +20,12 @@ GUESSES = {
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of the columns that matter; what is left out is guessed."""
+    """Names of the columns that matter; what is left out is guessed, and of further ones all are kept."""
 
     patient: str | None = None
     label: str | None = None
     path: str | None = None
+    keep: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,12 +56,15 @@ class Cohort:
     varying : tuple of str
         Columns that no attribute came of, since they vary within a patient.
     """
+    telling : tuple of str
+        Columns that no attribute came of, since they tell who a patient is.
 
     patients: tuple[Patient, ...]
     classes: tuple[str, str]
     dropped: int
     varying: tuple[str, ...]
 
+    telling: tuple[str, ...] = ()
 
 @dataclass(frozen=True)
 class _Roles:
@@ -106,7 +109,7 @@ def read_cohort(images: Path, table: Path, columns: Columns, rule: LabelRule) ->
         _listed(images, rows, roles.patient, roles.path) if roles.path else _found(images, sheet, rows, roles.patient)
     )
     _check_once(files)
-    others = roles.others(sheet)
+    others = _kept(sheet, roles, columns.keep)
     varying = tuple(name for name in others if _varies(rows.values(), roles.patient, name))
     patients = [
         Patient(name, _cell_files(files[name], roles.label, classes), _attributes(files[name], others, varying))
@@ -127,6 +130,17 @@ def _find_roles(sheet: Sheet, columns: Columns) -> _Roles:
 
 
 def _check_level(sheet: Sheet, rows: dict[int, Row], roles: _Roles, rule: LabelRule) -> None:
+def _kept(sheet: Sheet, roles: _Roles, names: Collection[str] | None) -> list[str]:
+    others = roles.others(sheet)
+    unknown = [name for name in names or () if name not in others]
+    if unknown:
+        raise MsbatchError(
+            f"{sheet.path} has no further column {unknown[0]!r} to keep; it has: {', '.join(others)}.",
+            "Name those with --keep.",
+        )
+    return [name for name in others if names is None or name in names]
+
+
     if rule.level == "cell" and not roles.path:
         raise MsbatchError(
             f"{sheet.path} has a row per patient, so it cannot label cells.", "Name its column of image paths: --path"
@@ -177,7 +191,8 @@ def _found(images: Path, sheet: Sheet, rows: dict[int, Row], patient: str) -> Fi
         )
     for name in by_patient:
         if not folders.get(name):
-            raise MsbatchError(f"Patient {name} has no image: {images / name} is missing or holds none.")
+            problem = f"Patient {name} has no image: {images / name} is missing or holds no PNG, JPEG, TIFF or BMP."
+            raise MsbatchError(problem)
     return {
         name: [(path.relative_to(images).as_posix(), row) for path in folders[name]] for name, row in by_patient.items()
     }

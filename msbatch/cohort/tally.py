@@ -34,6 +34,12 @@ class PackReport:
         Columns of the table that no attribute came of, since they vary within a patient.
     sha256 : str
         Of the store's bytes.
+    telling : tuple of str
+        Columns of the table that no attribute came of, since they tell who a patient is.
+    kept : tuple of str
+        Columns that patients keep under their pseudonyms.
+    pseudonyms : bool
+        Whether the store holds pseudonyms.
     """
 
     output: Path
@@ -46,6 +52,9 @@ class PackReport:
     dropped: int
     varying: tuple[str, ...]
     sha256: str
+    telling: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    pseudonyms: bool = False
 
     def text(self) -> str:
         """Say it in a few lines."""
@@ -54,15 +63,22 @@ class PackReport:
         notes = {
             f"The cohort was scaled by {self.scale:.3f} to fit the canvas.": self.scale != 1,
             f"Cropped to the canvas: {self.cropped} images.": self.cropped > 0,
-            f"Left out: {len(self.quarantined)} files; {quarantine_path(self.output)} says why.": bool(
-                self.quarantined
-            ),
+            self._left_out(): bool(self.quarantined),
             f"Left out: {self.dropped} rows of other labels.": self.dropped > 0,
             f"No attribute, since they vary within a patient: {', '.join(self.varying)}.": bool(self.varying),
+            f"Left out, as it tells who a patient is: {', '.join(self.telling)}.": bool(self.telling),
+            f"Kept as they are beside the pseudonyms: {', '.join(self.kept)}; choose with --keep.": bool(self.kept),
             f"Warning: there is no cell of class {', '.join(empty)}; such a cohort cannot be planned.": bool(empty),
         }
         first = f"Packed {self.patients} patients, {self.cells} cells ({classes}) into {self.output}."
         return "\n".join([first, *(note for note, holds in notes.items() if holds)])
+
+    def _left_out(self) -> str:
+        """Say which files were left out; where patients have pseudonyms, here alone: files are named after patients."""
+        first = f"Left out: {len(self.quarantined)} files"
+        if not self.pseudonyms:
+            return f"{first}; {quarantine_path(self.output)} says why."
+        return "\n".join([f"{first}:", *(f"  {file}: {reason}" for file, reason in self.quarantined)])
 
 
 @dataclass

@@ -84,11 +84,12 @@ class _Disk(io.FileIO):
 class StoreWriter:
     """Writes patients into an open file; made by `create_store`."""
 
-    def __init__(self, file: h5py.File, disk: _Disk, spool: IO[bytes], size_px: int) -> None:
+    def __init__(self, file: h5py.File, disk: _Disk, spool: IO[bytes], size_px: int, sources: bool) -> None:
         self._file = file
         self._disk = disk
         self._spool = spool
         self._size_px = size_px
+        self._sources = sources
         file.create_group(PATIENTS)
 
     def add_patient(self, patient: str, attributes: Mapping[str, str], cells: Iterable[tuple[Cell, Canvas]]) -> int:
@@ -106,7 +107,8 @@ class StoreWriter:
         group["digest"] = np.array([cell.digest for cell in kept], "S64")
         group["extent"] = np.array([cell.extent for cell in kept], np.uint16)
         group["features"] = np.stack([cell.features for cell in kept])
-        group.create_dataset("source", data=[cell.source for cell in kept], dtype=h5py.string_dtype())
+        if self._sources:
+            group.create_dataset("source", data=[cell.source for cell in kept], dtype=h5py.string_dtype())
         self._disk.check()
         return len(kept)
 
@@ -144,7 +146,7 @@ class StoreWriter:
 
 
 @contextmanager
-def create_store(path: Path, size_px: int) -> Iterator[StoreWriter]:
+def create_store(path: Path, size_px: int, sources: bool = True) -> Iterator[StoreWriter]:
     """Create a store to be written in this block; the file is closed at its end.
 
     Images pass through an unnamed temporary file, since how many of a patient's files can be decoded is known only
@@ -156,6 +158,8 @@ def create_store(path: Path, size_px: int) -> Iterator[StoreWriter]:
         The file to write; its folder also holds the temporary file.
     size_px : int
         Side of the canvas.
+    sources : bool
+        Whether it says which file each cell came from: files are often named after patients.
 
     Yields
     ------
@@ -168,7 +172,7 @@ def create_store(path: Path, size_px: int) -> Iterator[StoreWriter]:
     """
     with tempfile.TemporaryFile(dir=path.parent) as spool, _Disk(path, "w+b") as disk:
         with h5py.File(disk, "w", libver=("v110", "v110")) as file:
-            yield StoreWriter(file, disk, spool, size_px)
+            yield StoreWriter(file, disk, spool, size_px, sources)
         disk.check()
 
 

@@ -315,3 +315,26 @@ def test_a_compressed_bomb_in_a_small_tiff_is_refused(tmp_path: Path) -> None:
         rowsperstrip=60,
     )
     assert "cannot be decoded" in refusal(tmp_path / "cell.tif")
+
+
+@pytest.mark.parametrize("name", ["cell.dcm", "cell.png", "cell"])
+def test_dicom_is_refused_in_words_under_any_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"\0" * 128 + b"DICM" + b"\2\0\0\0UL\4\0Doe^Jane")
+    with pytest.raises(ImageError, match="it is DICOM, which names the patient"):
+        decode(tmp_path / name, 100)
+
+
+def test_a_tiff_behind_a_dicom_preamble_is_refused_too(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((150, 150, 3), np.uint8)).save(tmp_path / "plain.tif")
+    plain = (tmp_path / "plain.tif").read_bytes()
+    (tmp_path / "dual.tif").write_bytes(plain[:128] + b"DICM" + plain[132:])
+    with pytest.raises(ImageError, match="it is DICOM"):
+        decode(tmp_path / "dual.tif", 200)
+
+
+@pytest.mark.parametrize("suffix", [".svs", ".NDPI", ".mrxs", ".scn", ".czi"])
+def test_a_scanners_whole_slide_is_refused_although_its_content_could_be_read(tmp_path: Path, suffix: str) -> None:
+    Image.new("RGB", (20, 20)).save(tmp_path / "slide.tif")
+    slide = (tmp_path / "slide.tif").rename(tmp_path / f"slide{suffix}")
+    with pytest.raises(ImageError, match="a scanner's whole slide, which may name the patient"):
+        decode(slide, 100)
