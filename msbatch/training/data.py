@@ -155,7 +155,7 @@ class BalancedOrder:
     ) -> NDArray[np.int64]:
         cycles, nth = np.divmod(turns, len(group))
         drawn = [self._shuffled(len(group), *key, cycle)[nth[cycles == cycle]] for cycle in np.unique(cycles).tolist()]
-        return group[np.concatenate(drawn)]
+        return np.asarray(group[np.concatenate(drawn)])
 
     def _shuffle(self, length: int, *key: int) -> NDArray[np.int64]:
         return self._generator(*key).permutation(length)

