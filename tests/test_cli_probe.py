@@ -49,6 +49,9 @@ def test_a_probe_ends_with_its_tables_and_training_extends_the_same_run(cli: Run
     assert "Ridge regression with an unpenalised intercept" in page
     assert "weights that validate best" not in page, "nothing was trained"
     attempts = sorted(run.root.glob("tasks/*/*/attempts/*"))
+    for fold in load_plan(run.plan).folds:
+        said = cli("logs", "--fold", str(fold.number), "--backbone", "test_vit.frozen")[1]
+        assert said.strip(), "also the log of a fold that shared its process says where to look"
 
     assert cli("probe", "--permutations", "99")[0] == 0
     assert sorted(run.root.glob("tasks/*/*/attempts/*")) == attempts, "what is embedded is not embedded again"

@@ -110,6 +110,7 @@ class _Crew:
 
     def start(self, tasks: list[Task]) -> None:
         statuses = [task_status(self.run, task) for task in tasks]
+        _say_where_logged(self.run, tasks)
         with _shielded():
             self.jobs.append((self._executor.submit(_call(self.run, self.plan, tasks, self.code)), tasks))
         self.attempts |= {task: status.attempt for task, status in zip(tasks, statuses, strict=True)}
@@ -147,6 +148,15 @@ def _call(run: RunDir, plan: Plan, tasks: Sequence[Task], code: Path) -> JobCall
         devices=os.environ.get("CUDA_VISIBLE_DEVICES"),
         owner=os.getpid(),
     )
+
+
+def _say_where_logged(run: RunDir, tasks: Sequence[Task]) -> None:
+    """Leave a word in the log of every task but the first, which has the log of the process."""
+    first, *others = [run.task(task.arm, task.fold) for task in tasks]
+    for folder in others:
+        make_dir(folder.root)
+        with folder.log.open("a", encoding="utf-8") as log:
+            log.write(f"One process does several folds; what it says is in {first.log}\n")
 
 
 def _outcome(run: RunDir, task: Task, attempt_before: int) -> TaskStatus:
