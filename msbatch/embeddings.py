@@ -104,6 +104,6 @@ def check_embedding(task: TaskDir) -> tuple[Origin, tuple[int, int]]:
 def _shape(path: Path) -> tuple[int, ...]:
     try:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError):
+    except Exception:  # numpy parses the header as Python's own syntax, and raises whatever that does
         return ()
     return tuple(values.shape) if values.dtype == np.float32 else ()

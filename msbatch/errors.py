@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from msbatch.text import printable
+
+LONGEST = 2000  # characters of a message: a file may hold a name of any length
+
 
 class MsbatchError(Exception):
-    """Something the user can mend.
+    """Something the user can mend; what it quotes of a file is written so that no terminal runs it.
 
     Parameters
     ----------
@@ -17,9 +21,13 @@ class MsbatchError(Exception):
     exit_code = 1
 
     def __init__(self, problem: str, hint: str = "") -> None:
-        self.problem = problem
-        self.hint = hint
-        super().__init__(f"{problem}\n{hint}" if hint else problem)
+        self.problem = _fit_to_show(problem)
+        self.hint = _fit_to_show(hint)
+        super().__init__(f"{self.problem}\n{self.hint}" if hint else self.problem)
+
+
+def _fit_to_show(text: str) -> str:
+    return printable(text if len(text) <= LONGEST else f"{text[:LONGEST]}...", "\n")
 
 
 class IncompleteError(MsbatchError):

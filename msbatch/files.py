@@ -111,7 +111,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise MsbatchError(f"{path} does not exist.") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # no JSON, no UTF-8, a number too long, or nested too deeply
         raise MsbatchError(f"{path} cannot be read as JSON: {error}.") from None
 
 

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from msbatch import schema
 from msbatch.errors import MsbatchError
 from msbatch.files import sha256
+from msbatch.schema import PATIENTS, SchemaError
+from msbatch.text import has_control
 
 FORMAT = "msbatch-store"
 VERSION = 1
-
-PATIENTS = "patients"
-DATASETS = ("images", "labels", "digest", "extent", "features")
 
 
 class StoreError(MsbatchError):
@@ -38,13 +38,19 @@ class Store:
     Raises
     ------
     StoreError
-        If the file is missing, truncated, of another format or of another version.
+        If the file is missing, truncated, of another format or of another version, or holds anything that
+        `msbatch pack` does not write. The other methods raise it where a value is damaged.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = _open(path)
-        self._check()
+        try:
+            with self._explained():
+                self._check()
+        except BaseException:
+            self._file.close()
+            raise
 
     def __enter__(self) -> Store:
         return self
@@ -57,13 +63,16 @@ class Store:
     @property
     def classes(self) -> tuple[str, str]:
         """The negative class, then the positive one."""
-        negative, positive = json.loads(self._file.attrs["classes"])
-        return negative, positive
+        with self._explained():
+            names = schema.texts(self._file.id, "classes")
+            if len(set(names)) != 2 or any(has_control(name) for name in names):
+                raise SchemaError("its classes are not two names")
+            return names[0], names[1]
 
     @property
     def size(self) -> int:
         """Height and width of a stored cell, in pixels."""
-        return int(self._file.attrs["size"])
+        return schema.number(self._file.id, "size")
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -85,7 +94,7 @@ class Store:
     @property
     def feature_names(self) -> list[str]:
         """Names of the columns of `features`."""
-        return list(json.loads(self._file.attrs["features"]))
+        return schema.texts(self._file.id, "features")
 
     @property
     def level(self) -> Literal["patient", "cell"]:
@@ -99,8 +108,11 @@ class Store:
 
     def attributes(self, patient: str) -> dict[str, str]:
         """Give a patient's further columns of the cohort table, such as sex and age; missing values are ''."""
-        values: Mapping[str, str] = json.loads(self._file[PATIENTS][patient].attrs["attributes"])
-        return dict(values)
+        with self._explained():
+            values: dict[str, str] = schema.parsed(self._file[PATIENTS][patient].id, "attributes", dict)
+            if not all(isinstance(value, str) for value in values.values()):
+                raise SchemaError(f"the attributes of patient {patient} are not all text")
+            return values
 
     def cells(self, patient: str) -> int:
         """Count a patient's cells."""
@@ -108,7 +120,7 @@ class Store:
 
     def images(self, patient: str) -> NDArray[np.uint8]:
         """Read a patient's cells, shape (n, S, S, 3), in one sequential pass."""
-        return np.asarray(self._dataset(patient, "images")[()], np.uint8)
+        return np.asarray(self._values(patient, "images"), np.uint8)
 
     def images_offset(self, patient: str) -> int | None:
         """Give where in the file a patient's images begin, in bytes; None where they do not lie there in one piece."""
@@ -122,37 +134,59 @@ class Store:
 
     def labels(self, patient: str) -> NDArray[np.uint8]:
         """Read the class of each cell, shape (n,): 0 negative, 1 positive."""
-        return np.asarray(self._dataset(patient, "labels")[()], np.uint8)
+        labels = np.asarray(self._values(patient, "labels"), np.uint8)
+        if labels.max() > 1:
+            self._refuse(f"patient {patient} has a cell of neither class", "Pack the images again.")
+        return labels
 
     def extents(self, patient: str) -> NDArray[np.uint16]:
         """Read height and width of each image before fitting, in pixels, shape (n, 2)."""
-        return np.asarray(self._dataset(patient, "extent")[()], np.uint16)
+        return np.asarray(self._values(patient, "extent"), np.uint16)
 
     def features(self, patient: str) -> NDArray[np.float32]:
         """Read colour, size and shape of each cell, shape (n, k)."""
-        return np.asarray(self._dataset(patient, "features")[()], np.float32)
+        features = np.asarray(self._values(patient, "features"), np.float32)
+        if not np.isfinite(features).all():
+            self._refuse(f"features of patient {patient} are not all finite", "Pack the images again.")
+        return features
 
     def _dataset(self, patient: str, name: str) -> h5py.Dataset:
-        return self._file[PATIENTS][patient][name]
+        with self._explained():
+            if patient not in self._file[PATIENTS]:
+                raise SchemaError(f"it has no patient {patient}")
+            return self._file[PATIENTS][patient][name]
+
+    def _values(self, patient: str, name: str) -> Any:
+        with self._explained():
+            return self._dataset(patient, name)[()]
 
     def _check(self) -> None:
-        attributes = self._file.attrs
-        if attributes.get("format") != FORMAT or PATIENTS not in self._file:
+        if self._stamp("format", schema.text) != FORMAT or PATIENTS not in self._file:
             self._refuse("it is not a store of msbatch", "Make one with: msbatch pack")
-        if attributes.get("version") != VERSION:
-            self._refuse(
-                f"its version is {attributes.get('version')}, this msbatch reads {VERSION}", "Pack the images again."
-            )
-        for patient, group in self._file[PATIENTS].items():
-            missing = [name for name in DATASETS if name not in group]
-            if missing:
-                self._refuse(f"patient {patient} lacks {', '.join(missing)}", "Pack the images again.")
-            if len({group[name].shape[:1] for name in DATASETS}) > 1:
-                self._refuse(f"patient {patient} has datasets of different lengths", "Pack the images again.")
+        version = self._stamp("version", schema.number)
+        if version != VERSION:
+            self._refuse(f"its version is {version}, this msbatch reads {VERSION}", "Pack the images again.")
+        schema.check_schema(self._file)
 
-    def _refuse(self, reason: str, hint: str) -> None:
-        self._file.close()
-        raise StoreError(f"{self.path}: {reason}.", hint)
+    def _stamp(self, name: str, read: Any) -> Any:
+        try:
+            return read(self._file.id, name)
+        except SchemaError:
+            return None
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except StoreError:
+            raise
+        except SchemaError as error:
+            self._refuse(str(error), "Pack the images again.")
+        except Exception as error:  # HDF5 has an error for everything, and none of its own
+            self._refuse(f"it is damaged: {' '.join(str(error).split())}", "Pack the images again.")
+
+    def _refuse(self, reason: str, hint: str) -> NoReturn:
+        raise StoreError(f"{self.path}: {reason}.", hint) from None
 
 
 def verify_store(path: Path, wanted_sha256: str) -> None:

@@ -18,7 +18,8 @@ from msbatch.files import sha256
 from msbatch.layout import RunDir
 from msbatch.plan import Plan, StoreRecord, load_plan, save_plan
 from msbatch.predictions import Predictions, write_predictions
-from msbatch.store import DATASETS, FORMAT, PATIENTS, VERSION
+from msbatch.schema import PATIENTS
+from msbatch.store import FORMAT, VERSION
 
 CLASSES = ("control", "MS")
 
@@ -86,11 +87,11 @@ def make_store(
         for patient, own in labels.items():
             group = file.create_group(f"{PATIENTS}/{patient}")
             group.attrs["attributes"] = json.dumps((attributes or {}).get(patient, {}))
-            known = dict(zip(("images", "features"), looks[patient], strict=True)) if looks else {}
-            for name in DATASETS:
-                blank = np.zeros((len(own), 4, 4, 3) if name == "images" else len(own), np.uint8)
-                group[name] = known.get(name, blank)
-            group["labels"][:] = own
+            blank = np.zeros((len(own), 4, 4, 3), np.uint8), np.zeros((len(own), 0), np.float32)
+            group["images"], group["features"] = looks[patient] if looks else blank
+            group["labels"] = np.array(own, np.uint8)
+            group["digest"] = np.array([f"{cell:064x}" for cell in range(len(own))], "S64")
+            group["extent"] = np.full((len(own), 2), 4, np.uint16)
     return path
 
 

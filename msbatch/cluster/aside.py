@@ -41,6 +41,8 @@ def put_back(run: RunDir) -> None:
         return
     tasks = load_plan(run.plan).tasks
     for index, name in places.items():
+        if index >= len(tasks):
+            continue
         folder = run.task(tasks[index].arm, tasks[index].fold)
         for part in (folder.earlier / name).glob("*"):
             if not (folder.root / part.name).exists():

@@ -147,7 +147,7 @@ def _read(files: LaunchFiles) -> Launch:
         end = read_json(files.end)
         times = float(end["started"]), float(end["ended"])
         return Launch(files, int(end["exit"]), str(end["cause"]), bool(end["requeued"]), *times)
-    except (MsbatchError, KeyError, TypeError, ValueError):
+    except (MsbatchError, KeyError, TypeError, ValueError, OverflowError):
         return Launch(files, started=_mtime(files.start))
 
 

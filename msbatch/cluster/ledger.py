@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from msbatch.access import file_mode
 from msbatch.layout import RunDir
 
 Kind = Literal["fold", "reduce"]
+KINDS = get_args(Kind)
+FOLDER = re.compile(r"jobs/[^/.][^/]*")  # the folder of what Slurm did not take is removed: none but such a one
 
 
 @dataclass(frozen=True)
@@ -68,12 +71,14 @@ def read_ledger(run: RunDir) -> list[Submission]:
     found: dict[str, Submission] = {}
     for line in _lines(run.submissions):
         match line:
-            case {"event": "submitting", "name": name, "kind": kind, "folder": folder, "tasks": tasks}:
+            case {"event": "submitting", "name": str(name), "kind": kind, "folder": str(folder), "tasks": [*tasks]} if (
+                kind in KINDS and FOLDER.fullmatch(folder) and _are_numbers(tasks)
+            ):
                 found[name] = Submission(name, kind, run.root / folder, tuple(tasks))
-            case {"event": "submitted", "name": name, "job": job} if name in found:
+            case {"event": "submitted", "name": str(name), "job": str(job)} if name in found:
                 _forget_number(found, job)
                 found[name] = replace(found[name], job=job)
-            case {"event": "refused", "name": name, "reason": reason} if name in found:
+            case {"event": "refused", "name": str(name), "reason": str(reason)} if name in found:
                 found[name] = replace(found[name], refused=reason)
     return list(found.values())
 
@@ -87,11 +92,11 @@ def aside(run: RunDir) -> dict[int, str]:
     found: dict[int, str] = {}
     for line in _lines(run.submissions):
         match line:
-            case {"event": "aside", "places": places}:
-                found |= {int(task): str(name) for task, name in places}
-            case {"event": "submitting", "name": name} if name in entries and not entries[name].refused:
+            case {"event": "aside", "places": [*places]}:
+                found |= dict(own for own in map(_place, places) if own)
+            case {"event": "submitting", "name": str(name)} if name in entries and not entries[name].refused:
                 found = {task: place for task, place in found.items() if task not in entries[name].tasks}
-            case {"event": "put back", "tasks": tasks}:
+            case {"event": "put back", "tasks": [*tasks]}:
                 found = {task: place for task, place in found.items() if task not in tasks}
     return found
 
@@ -132,10 +137,21 @@ def _forget_number(found: dict[str, Submission], job: str) -> None:
             found[name] = replace(entry, job=None, refused="Slurm lost it: it gave the number to another job")
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
+def _place(place: Any) -> tuple[int, str] | None:
+    match place:
+        case [int(task), str(name)] if name.isalnum():
+            return task, name
+    return None
+
+
+def _are_numbers(values: list[Any]) -> bool:
+    return all(isinstance(value, int) and value >= 0 for value in values)
+
+
+def _lines(path: Path) -> Iterator[Any]:
     # A line that a full disk cut off is passed over: the submission it speaks of is then looked up by its name.
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
-        with suppress(json.JSONDecodeError):
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []:
+        with suppress(ValueError, RecursionError):
             yield json.loads(line)
 
 

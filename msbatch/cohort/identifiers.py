@@ -6,9 +6,7 @@ import unicodedata
 from collections.abc import Iterable
 
 from msbatch.errors import MsbatchError
-
-MAX_LENGTH = 100
-CONTROL = ("Cc", "Cf", "Cs", "Zl", "Zp")
+from msbatch.text import MAX_LENGTH, has_control, shown
 
 
 def check_identifiers(identifiers: Iterable[str]) -> None:
@@ -33,17 +31,6 @@ def check_identifiers(identifiers: Iterable[str]) -> None:
                 f"The patient identifiers {shown(twin)} and {shown(identifier)} differ only in case or spelling.",
                 "Write them alike if they are one patient, else rename one.",
             )
-
-
-def has_control(text: str) -> bool:
-    """Tell whether a text holds a control character, an invisible mark or a line separator."""
-    return any(unicodedata.category(character) in CONTROL for character in text)
-
-
-def shown(text: str) -> str:
-    """Write a text so that a terminal shows all of it and runs none of it."""
-    short = text if len(text) <= MAX_LENGTH else f"{text[:20]}..."
-    return ascii(short) if has_control(short) or not unicodedata.is_normalized("NFC", short) else repr(short)
 
 
 def _reason(identifier: str) -> str:

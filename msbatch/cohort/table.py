@@ -7,10 +7,11 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from msbatch.cohort.identifiers import check_identifiers, has_control, shown
+from msbatch.cohort.identifiers import check_identifiers
 from msbatch.cohort.labels import LabelRule, choose_classes
 from msbatch.cohort.sheet import Columns, Sheet, read_sheet
 from msbatch.errors import MsbatchError
+from msbatch.text import has_control, shown
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
@@ -55,16 +56,16 @@ class Cohort:
         Rows left out because their label is of neither class.
     varying : tuple of str
         Columns that no attribute came of, since they vary within a patient.
-    """
     telling : tuple of str
         Columns that no attribute came of, since they tell who a patient is.
+    """
 
     patients: tuple[Patient, ...]
     classes: tuple[str, str]
     dropped: int
     varying: tuple[str, ...]
-
     telling: tuple[str, ...] = ()
+
 
 @dataclass(frozen=True)
 class _Roles:
@@ -129,7 +130,6 @@ def _find_roles(sheet: Sheet, columns: Columns) -> _Roles:
     return roles
 
 
-def _check_level(sheet: Sheet, rows: dict[int, Row], roles: _Roles, rule: LabelRule) -> None:
 def _kept(sheet: Sheet, roles: _Roles, names: Collection[str] | None) -> list[str]:
     others = roles.others(sheet)
     unknown = [name for name in names or () if name not in others]
@@ -141,6 +141,7 @@ def _kept(sheet: Sheet, roles: _Roles, names: Collection[str] | None) -> list[st
     return [name for name in others if names is None or name in names]
 
 
+def _check_level(sheet: Sheet, rows: dict[int, Row], roles: _Roles, rule: LabelRule) -> None:
     if rule.level == "cell" and not roles.path:
         raise MsbatchError(
             f"{sheet.path} has a row per patient, so it cannot label cells.", "Name its column of image paths: --path"

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from msbatch import __version__
 from msbatch.cohort.features import FEATURES
-from msbatch.store import FORMAT, PATIENTS, VERSION, Store, StoreError
+from msbatch.schema import PATIENTS
+from msbatch.store import FORMAT, VERSION, Store, StoreError
 
 LIBRARIES = ("numpy", "pillow", "tifffile", "imagecodecs", "scikit-image", "h5py")
 BLOCK = 8  # images copied at once

@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,7 +118,7 @@ def space(shape: tuple[int, ...], budget_bytes: int) -> Array:
 def _open(path: Path, width: int | None = None) -> Floats:
     try:
         found = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
+    except (ValueError, EOFError, TokenError) as error:
         raise ValueError(f"{path} is not a whole .npy file of numbers: {error}") from error
     if not isinstance(found, np.ndarray) or found.ndim != 2 or found.dtype.kind != "f":
         raise ValueError(f"{path} is not a matrix of floats, one row a cell")

@@ -61,10 +61,10 @@ def load_checkpoint(folder: Path, identity: Mapping[str, Any]) -> dict[str, Any]
         If a checkpoint belongs to another plan, arm or fold.
     """
     for path in _newest_first(folder):
-        if not _is_whole(path):
+        content = _read(path) if _is_whole(path) else None
+        if content is None:
             log.warning("%s is damaged: falling back to the checkpoint before it, or to the start.", path)
             continue
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         _compare(path, content["identity"], identity)
         return content
     return None
@@ -97,6 +97,15 @@ def _write(content: dict[str, Any], path: Path, temporary: Path) -> None:
             raise
         reason = "the disk is full" if disk.errno in FULL else f"{disk.strerror}"
         raise MsbatchError(f"{path} could not be written: {reason}.", "Free some space and submit again.") from error
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """Read a checkpoint without running any code in it; None where it holds something else."""
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # its hash fits, so no disk did this; torch raises whatever it likes
+        return None
+    return content if isinstance(content, dict) and isinstance(content.get("identity"), dict) else None
 
 
 def _newest_first(folder: Path) -> list[Path]:

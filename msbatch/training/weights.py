@@ -32,7 +32,8 @@ def load_weights(path: Path) -> dict[str, torch.Tensor]:
             return safetensors.torch.load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch, pickle, zip and safetensors each have errors of their own
-        raise MsbatchError(f"{path} cannot be read as weights: {str(error).splitlines()[0]}.") from None
+        said = next(iter(str(error).splitlines()), type(error).__name__)
+        raise MsbatchError(f"{path} cannot be read as weights: {said}.") from None
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise MsbatchError(f"{path} is not a state dict: it holds something other than tensors.")
     return state

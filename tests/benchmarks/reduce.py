@@ -19,7 +19,8 @@ from msbatch.cohort.features import FEATURES
 from msbatch.files import sha256
 from msbatch.layout import RunDir
 from msbatch.plan import StoreRecord, save_plan
-from msbatch.store import FORMAT, PATIENTS, VERSION
+from msbatch.schema import PATIENTS
+from msbatch.store import FORMAT, VERSION
 
 BACKBONES = ("resnet50", "swin_tiny_patch4_window7_224")
 

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msbatch.cohort.identifiers import MAX_LENGTH, check_identifiers
+from msbatch.cohort.identifiers import check_identifiers
 from msbatch.errors import MsbatchError
+from msbatch.text import MAX_LENGTH
 
 
 @pytest.mark.parametrize(

@@ -108,15 +108,21 @@ def test_the_newest_step_is_known_by_name(tmp_path: Path) -> None:
     assert newest_step(tmp_path) == 1
 
 
-def test_a_checkpoint_that_would_run_code_is_not_run(tmp_path: Path) -> None:
+def test_a_checkpoint_that_would_run_code_is_not_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     class Bomb:
         def __reduce__(self):
             return (Path.touch, (tmp_path / "ran",))
 
     save_checkpoint(tmp_path, 1, {"identity": Bomb()}, lambda: None)
-    with pytest.raises(Exception, match="weights_only"):
-        load_checkpoint(tmp_path, IDENTITY)
+    assert loaded_step(tmp_path) is None
+    assert "step-0000001.pt is damaged" in caplog.text
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("content", [{"step": 1}, {"identity": 3}, {"identity": [1]}])
+def test_one_that_belongs_to_nothing_is_passed_over(tmp_path: Path, content: dict[str, object]) -> None:
+    save_checkpoint(tmp_path, 1, content, lambda: None)
+    assert loaded_step(tmp_path) is None
 
 
 def test_a_finished_task_leaves_none(tmp_path: Path) -> None:

@@ -152,9 +152,9 @@ def tripod(reduction: Reduction) -> list[tuple[str, str, str]]:
 
 def _events(run: RunDir) -> Iterator[Mapping[str, Any]]:
     """Give the lines of the run's ledger; one that was cut off is none."""
-    with suppress(OSError, UnicodeDecodeError):
-        for line in run.submissions.read_text(encoding="utf-8").splitlines():
-            with suppress(json.JSONDecodeError):
+    with suppress(OSError):
+        for line in run.submissions.read_text(encoding="utf-8", errors="replace").splitlines():
+            with suppress(ValueError, RecursionError):
                 event = json.loads(line)
                 if isinstance(event, dict):
                     yield event
