@@ -7,7 +7,7 @@ TRUTH ?= /tmp/msbatch-truth
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test truth bench lint lock release licences audit clean cluster-up cluster-test cluster-down faults
+.PHONY: demo test truth bench lint lock release licences audit clean cluster-up cluster-test cluster-down faults fuzz
 
 demo: $(VENV)/.installed
 	$(BIN)/msbatch demo
@@ -36,6 +36,10 @@ cluster-down:
 # Faults on clusters of its own, at most an hour; the same code goes on where it was stopped.
 faults: $(VENV)/.installed
 	PYTHONPATH=tests/cluster $(BIN)/python tests/cluster/faults/campaign.py $(FAULTS)
+
+# Damaged and hostile files into every reader of them: what is no plain refusal is a crash, and is kept.
+fuzz: $(VENV)/.installed
+	$(BIN)/python tests/fuzz/fuzz.py --minutes $(or $(MINUTES),30)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
