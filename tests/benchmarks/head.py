@@ -5,12 +5,9 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
+from rows import Row, row, wall_s
 from scipy.linalg import cho_factor, cho_solve
 
 from msbatch.results.head import fit_head
@@ -48,8 +45,8 @@ def refit_all(features: Array, index: NDArray[np.intp], labels: Array, penalty: 
     return predicted
 
 
-def measure() -> list[dict[str, Any]]:
-    """Give a row for each figure: what, reference, value, target, which is better, whether it is met, and detail."""
+def measure() -> list[Row]:
+    """Measure how far the head is from refits, and how much sooner it has 10,000 permutations."""
     rng = np.random.default_rng(0)
     index = np.repeat(np.arange(PATIENTS), CELLS)
     features = rng.normal(size=(len(index), FEATURES)) + rng.normal(size=(PATIENTS, FEATURES))[index]
@@ -59,16 +56,16 @@ def measure() -> list[dict[str, Any]]:
     # Taken in turn, so that what else the machine does weighs on both.
     pairs = [
         (
-            _seconds(lambda: refit_all(features, index, labels, head.penalty, REFITS)),
-            _seconds(lambda: association(fit_head(features, groups), labels)),
+            wall_s(lambda: refit_all(features, index, labels, head.penalty, REFITS)),
+            wall_s(lambda: association(fit_head(features, groups), labels)),
         )
         for _ in range(REPEATS)
     ]
     slow, fast = (min(times) for times in zip(*pairs, strict=True))
     size = f"{PATIENTS} patients x {CELLS} cells x {FEATURES} features"
     return [
-        _row("largest difference of a prediction", f"{PATIENTS} explicit refits", float(apart), 1e-9, "lower", size),
-        _row(
+        row("largest difference of a prediction", f"{PATIENTS} explicit refits", float(apart), 1e-9, "lower", size),
+        row(
             f"{PERMUTATIONS} permutations, decomposition included: times faster",
             f"{REFITS} refits of one fold",
             slow / fast,
@@ -79,27 +76,6 @@ def measure() -> list[dict[str, Any]]:
     ]
 
 
-def _row(what: str, reference: str, value: float, target: float, better: str, detail: str) -> dict[str, Any]:
-    met = value <= target if better == "lower" else value >= target
-    return {
-        "what": what,
-        "reference": reference,
-        "value": value,
-        "target": target,
-        "better": better,
-        "met": met,
-        "detail": detail,
-    }
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
 if __name__ == "__main__":
-    for row in measure():
-        sign = "<=" if row["better"] == "lower" else ">="
-        print(f"{'met' if row['met'] else 'NOT met'}  {row['what']}: {row['value']:.3g} ({sign} {row['target']:g})")
-        print(f"     against {row['reference']}; {row['detail']}")
+    for figure in measure():
+        print(f"{figure['what']}: {figure['value']:.3g} (target {figure['target']:g}), against {figure['reference']}")
