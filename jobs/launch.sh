@@ -53,6 +53,19 @@ refuse() {
     exit 1
 }
 
+# read_conf LAUNCH.CONF: it is run as a script, and the pickles beside it as programs, so nobody else may have made them.
+read_conf() {
+    local strange folder=${1%/*}
+    local -a others=('(' -perm /022 -o ! -user "$(id -u)" -o -type l ')')
+    local -a run=('(' -name '*.pkl' -o -name '*.conf' ')')
+    strange=$(find "$folder" -maxdepth 0 "${others[@]}" && find "$folder" -maxdepth 1 "${run[@]}" "${others[@]}") ||
+        refuse "it cannot be looked at: $folder"
+    [ -z "$strange" ] || refuse "others can write to it, so nothing of it is run: ${strange%%$'\n'*}"
+    set +u # a site's scratch may name what this node does not set
+    source "$1"
+    set -u
+}
+
 # --- the payload --------------------------------------------------------------------------------------
 
 # run_payload PYTHON-ARGUMENTS: replaces this process.
@@ -111,7 +124,7 @@ prepare_node() {
 private=
 if [ "${1:-}" = --node ]; then
     let_group_read "$2"
-    set +u && source "$2" && set -u
+    read_conf "$2"
     shift 2
     trap '' TERM USR2
     trap '[ -z "$private" ] || rm -rf "$private"' EXIT
@@ -137,8 +150,6 @@ mkdir -p "${LAUNCH%/*}"
 rm -f "$LAUNCH".*
 hostname -s >"$LAUNCH.start"
 printf '%512s' '' >"$LAUNCH.room" # for its end: by then the disk may be full
-set +u && source "$conf" && set -u # a site's scratch may name what this node does not set
-limit=${SLURM_JOB_END_TIME:-$((started + TIME_MIN * 60))}
 
 why() { [ $(($(date +%s) + LEAD_S + 75)) -ge "$limit" ] && echo "time limit" || echo preempted; }
 clean_up() {
@@ -147,6 +158,8 @@ clean_up() {
     kill "$sentinel" 2>/dev/null
 }
 trap clean_up EXIT
+read_conf "$conf"
+limit=${SLURM_JOB_END_TIME:-$((started + TIME_MIN * 60))}
 trap 'ask_to_stop "$(why)"' USR2
 trap 'terminated=1; ask_to_stop terminated' TERM
 

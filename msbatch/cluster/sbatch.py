@@ -6,6 +6,7 @@ import io
 import os
 import shlex
 import shutil
+import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
@@ -142,6 +143,7 @@ def _adopt(run: RunDir, entry: Submission, job: str) -> Submission:
     """Take over a job that Slurm has although sbatch reported a failure: put its pickles where it looks for them."""
     taken = replace(entry, job=job)
     elements = {task: taken.element(task) for task in entry.tasks}
+    check_own(entry.folder)
     for path in entry.folder.glob("*.pkl"):
         if not path.name.endswith(("_submitted.pkl", "_result.pkl")):
             task = _task_of(DelayedSubmission.load(path).function)
@@ -151,6 +153,23 @@ def _adopt(run: RunDir, entry: Submission, job: str) -> Submission:
         path.rename(JobPaths(entry.folder, job_id=job).submission_file)
     record(run, "submitted", name=entry.name, job=job)
     return taken
+
+
+def check_own(folder: Path) -> None:
+    """Check that nobody else can have written the pickles of a folder: whoever reads one runs it.
+
+    Raises
+    ------
+    MsbatchError
+        If the folder or a pickle belongs to somebody else, is a link, or can be written by others.
+    """
+    for path in (folder, *folder.glob("*.pkl")):
+        facts = path.lstat()
+        if facts.st_uid != os.geteuid() or stat.S_ISLNK(facts.st_mode) or facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise MsbatchError(
+                f"{path} can be written by others, so nothing of it is run.",
+                f"See who wrote it; if it is yours: chmod -R go-w {folder}",
+            )
 
 
 def _task_of(call: BatchCall) -> int | None:

@@ -59,6 +59,7 @@ class Node:
         conf = self.folder / "launch.conf"
         image = {"IMAGE": self.folder / "image.sif", "IMAGE_BYTES": "5", "IMAGE_SHA256": "0" * 64}
         paths = {"RUN": self.folder, "CODE": PACKAGE.parent, "STORE": "", "WEIGHTS": self.weights, **image}
+        conf.touch(0o600)
         conf.write_text(launch_conf(site, paths, gpus=False))
         job = {"SLURM_JOB_ID": "9", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "4"}
         times = {"SLURM_RESTART_COUNT": str(restart), "SLURM_JOB_END_TIME": str(int(time.time() + end))}
@@ -275,6 +276,18 @@ def test_a_task_that_never_begins_is_not_requeued_for_ever(node: Node) -> None:
     stop(node, process, signal.SIGUSR2)
     assert process.wait(60) == 137
     assert node.asked() == []
+
+
+@pytest.mark.parametrize("name", ["", "4_submitted.pkl", "launch.conf"])
+def test_nothing_is_run_that_others_can_write(node: Node, name: str) -> None:
+    for file in ("4_submitted.pkl", "launch.conf"):
+        (node.folder / file).touch()
+    (node.folder / name).chmod(0o770)
+    code, said = node.run("0")
+    assert code == 1
+    assert "others can write to it, so nothing of it is run" in said
+    assert "others can write to it" in node.end()["cause"]
+    assert not (node.folder / "started").exists()
 
 
 def test_scratch_that_cannot_be_written_is_said(node: Node) -> None:

@@ -97,6 +97,21 @@ def test_a_job_that_arrives_soon_after_who_submitted_it_was_killed_is_adopted(or
     assert [entry.job for entry in read_ledger(order.run)] == ["100"]
 
 
+@pytest.mark.parametrize("name", ["", "*.pkl"])
+def test_a_pickle_that_others_can_write_is_never_run(order: Order, slurm: FakeSlurm, name: str) -> None:
+    slurm.behaves("kills before")
+    submit_and_be_killed(order)
+    (entry,) = read_ledger(order.run)
+    path = next(entry.folder.glob(name)) if name else entry.folder
+    path.chmod(path.stat().st_mode | 0o020)
+    slurm.names(entry.name, "100")
+    with pytest.raises(MsbatchError, match="can be written by others"):
+        settle(order.run)
+    path.chmod(path.stat().st_mode & ~0o020)
+    settle(order.run)
+    assert [entry.job for entry in read_ledger(order.run)] == ["100"]
+
+
 def test_a_submission_of_long_ago_is_not_waited_for(order: Order, slurm: FakeSlurm) -> None:
     slurm.behaves("kills before")
     submit_and_be_killed(order)
