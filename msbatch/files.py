@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import json
 import math
 import os
+import stat
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from msbatch.access import dir_mode, file_mode
 from msbatch.errors import MsbatchError
@@ -76,10 +78,36 @@ def remove_temporary(folder: Path, older_than: float = math.inf) -> None:
                 leftover.unlink()
 
 
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file to read it; of a pipe or a device, which may never end or never begin, only the name is read.
+
+    Raises
+    ------
+    OSError
+        Also if it is no regular file.
+    """
+    file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")  # noqa: PTH123, SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return file
+
+
+def read_text(path: Path) -> str:
+    """Read a regular file as UTF-8; raises OSError or UnicodeDecodeError."""
+    with open_regular(path) as file:
+        return file.read().decode("utf-8")
+
+
 def sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def hash_beside(path: Path) -> Path:
+    """Where the hash of a file stands that has it beside it, in the format of sha256sum."""
+    return path.with_name(f"{path.name}.sha256")
 
 
 def sha256_json(value: Any) -> str:
@@ -96,7 +124,12 @@ def write_text(path: Path, text: str, before_commit: Callable[[], None] | None =
 
 def write_json(path: Path, value: Any, before_commit: Callable[[], None] | None = None) -> None:
     """Write a JSON file atomically, indented for human readers."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n", before_commit)
+    write_text(path, json_text(value), before_commit)
+
+
+def json_text(value: Any) -> str:
+    """Give a JSON value as text, indented for human readers."""
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
 def read_json(path: Path) -> Any:
@@ -108,7 +141,7 @@ def read_json(path: Path) -> Any:
         If the file is missing or is not JSON; the message names it.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_text(path))
     except FileNotFoundError:
         raise MsbatchError(f"{path} does not exist.") from None
     except (OSError, ValueError, RecursionError) as error:  # no JSON, no UTF-8, a number too long, or nested too deeply
@@ -122,7 +155,13 @@ def write_csv(
     before_commit: Callable[[], None] | None = None,
 ) -> None:
     """Write a table atomically, as UTF-8 CSV with one header line and Unix line ends."""
-    with atomic_path(path, before_commit) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
+    with atomic_path(path, before_commit) as temporary:
+        fill_csv(temporary, header, rows)
+
+
+def fill_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a table into a file that nobody reads yet; see `write_csv`."""
+    with path.open("w", encoding="utf-8", newline="") as out:
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)

@@ -258,6 +258,11 @@ class RunDir:
         return TaskDir(self.tasks / folder_name(arm) / f"fold-{fold:02d}")
 
 
+def checkpoint_hash(checkpoint: Path) -> Path:
+    """Where the SHA-256 of a checkpoint stands; without it the checkpoint does not count."""
+    return checkpoint.with_suffix(".sha256")
+
+
 def folder_name(arm: str) -> str:
     """Turn the name of an arm into one path component."""
     return arm.replace("/", "_").replace(":", "_")

@@ -64,6 +64,19 @@ def check_free(path: Path) -> None:
         raise _refusal(path, holder)
 
 
+def is_left_behind(path: Path) -> bool:
+    """Say whether the process that made a lock file, or a file beside one, is gone; by this machine's clock.
+
+    Unlike taking the lock this writes nothing.
+    """
+    holder = _holder(path)
+    if holder["host"] == socket.gethostname():
+        return not is_alive(holder["pid"])
+    with suppress(FileNotFoundError):
+        return time.time() - path.stat().st_mtime > STALE_S
+    return False
+
+
 def is_alive(pid: int) -> bool:
     """Say whether a process of this machine runs; one that ended and was not yet collected does not."""
     try:

@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 
 from msbatch.errors import MsbatchError
 from msbatch.files import read_json, sha256, write_csv, write_json
-from msbatch.layout import TaskDir
+from msbatch.layout import RunDir, TaskDir
+from msbatch.plan import Plan, Task
+from msbatch.text import as_written, safe
 
 HEADER = ("patient", "cell", "label", "logit", "probability")
+WEIGHTS = "weights_sha256"
 
 
 class PredictionsError(MsbatchError):
@@ -58,7 +61,8 @@ def write_predictions(
     predictions : Predictions
         Every held-out cell once.
     identity : dict
-        Signature of the plan, arm and fold: what `read_predictions` will compare.
+        Signature of the plan, arm and fold: what `read_predictions` will compare; and the hash of the weights, as
+        `WEIGHTS`, where there are any.
     before_commit : callable
         Called before each file is moved into place; raising from it writes nothing.
     """
@@ -66,7 +70,7 @@ def write_predictions(
         predictions.labels.tolist(), predictions.logits.tolist(), predictions.probabilities.tolist(), strict=True
     )
     rows = [
-        (predictions.patient, cell, label, repr(logit), repr(probability))
+        (safe(predictions.patient), cell, label, repr(logit), repr(probability))
         for cell, (label, logit, probability) in enumerate(columns)
     ]
     write_csv(task.predictions, HEADER, rows, before_commit)
@@ -97,6 +101,41 @@ def read_predictions(task: TaskDir, identity: dict[str, Any]) -> Predictions:
     return _parse(task, manifest.get("cells"))
 
 
+def read_of_task(run: RunDir, plan: Plan, task: Task, signature: str | None = None) -> Predictions:
+    """Read the predictions of a task of a plan, and check that they are of its cells; see `read_predictions`.
+
+    Parameters
+    ----------
+    signature : str, optional
+        Of the plan; whoever reads many brings it along.
+
+    Raises
+    ------
+    PredictionsError
+        Also if they are of another patient, or of other cells than the plan counts.
+    """
+    fold = plan.folds[task.fold]
+    predictions = read_predictions(run.task(task.arm, task.fold), plan.identity(task, signature))
+    if predictions.patient != fold.held_out:
+        raise PredictionsError(f"They are of patient {predictions.patient}, not of {fold.held_out}.")
+    cells = np.bincount(predictions.labels, minlength=2).tolist()
+    found = {name: {"patients": int(n > 0), "cells": n} for name, n in zip(plan.classes, cells, strict=True)}
+    if found != fold.counts.get("held_out"):
+        raise PredictionsError(f"They hold other cells than the plan counts for patient {fold.held_out}.")
+    return predictions
+
+
+def weights_hash(task: TaskDir) -> str | None:
+    """Give the SHA-256 of the weights that made a task's predictions; None where it is not recorded.
+
+    Raises
+    ------
+    PredictionsError
+        If the manifest is damaged.
+    """
+    return _read_manifest(task).get(WEIGHTS)
+
+
 def _read_manifest(task: TaskDir) -> dict[str, Any]:
     try:
         manifest = read_json(task.manifest)
@@ -119,4 +158,4 @@ def _parse(task: TaskDir, cells: int | None) -> Predictions:
         raise PredictionsError(f"{task.predictions} holds a label that is not 0 or 1, or a number that is not finite.")
     if list(numbers) != [str(cell) for cell in range(len(rows))] or len(rows) != cells or len(set(patients)) != 1:
         raise PredictionsError(f"{task.predictions} does not hold each of {cells} cells of one patient once.")
-    return Predictions(patients[0], np.array(labels, np.uint8), values)
+    return Predictions(as_written(patients[0]), np.array(labels, np.uint8), values)

@@ -10,7 +10,7 @@ from msbatch.access import check_group, let_read, share, write_as
 from msbatch.config import PlanSettings, Settings, is_frozen
 from msbatch.environment import describe_environment
 from msbatch.errors import MsbatchError
-from msbatch.files import make_dir, write_json, write_text
+from msbatch.files import make_dir, remove_temporary, write_json, write_text
 from msbatch.layout import RunDir, list_runs
 from msbatch.lock import run_lock
 from msbatch.plan import Plan, load_plan, save_plan
@@ -39,8 +39,8 @@ def create_or_reuse(plan: Plan, settings: Settings, new: bool = False) -> RunDir
         run, plan = preview(plan, settings, new)
         _open_folder(run, settings.paths.share)
         if not run.plan.is_file():
-            make_dir(run.root)
             write_json(run.environment, describe_environment(plan.store.sha256))
+        remove_temporary(run.root)  # of killed writers: whoever plans holds the lock
         resolved = settings.model_copy(update={"plan": _plan_settings(settings.plan, plan)})
         write_text(run.settings, to_toml(resolved))
         save_plan(run.plan, plan)

@@ -26,15 +26,16 @@ COMMANDS = {
     "cancel": "cluster",
     "reduce": "outcome",
     "report": "outcome",
+    "verify": "verify",
     "tensorboard": "outcome",
     "weights": "weights",
     "container": "container",
     "doctor": "cluster",
 }
 
-HELP = """Leave-one-patient-out transfer learning on blood-cell images.
 AS_USER = ("container", "doctor")  # what these write, or look at, follows the user's umask
 
+HELP = """Leave-one-patient-out transfer learning on blood-cell images.
 
 \b
 From a folder of images to a report:
@@ -73,9 +74,9 @@ class Verbs(click.Group):
 @click.pass_context
 def cli(ctx: click.Context) -> None:
     """Gather all commands."""
-
     if ctx.invoked_subcommand not in AS_USER:
         keep_private()
+
 
 def main() -> None:
     """Run the command line; every error a user can mend becomes one or two lines and an exit code."""

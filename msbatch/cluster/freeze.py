@@ -34,9 +34,10 @@ def freeze_code(run: RunDir) -> str:
         make_dir((fresh / name).parent)
         shutil.copyfile(path, fresh / name)
         (fresh / name).chmod(file_mode())
-    shutil.rmtree(target, ignore_errors=True)
-    fresh.replace(target)
-    return digest
+    copied = code_digest(fresh)  # of what the run has, even if the checkout was edited meanwhile
+    shutil.rmtree(run.frozen(copied), ignore_errors=True)
+    fresh.replace(run.frozen(copied))
+    return copied
 
 
 def code_digest(folder: Path) -> str:

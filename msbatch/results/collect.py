@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from msbatch.layout import RunDir
 from msbatch.plan import Plan, Task
-from msbatch.predictions import Predictions, PredictionsError, read_predictions
+from msbatch.predictions import Predictions, PredictionsError, read_of_task
+from msbatch.remedies import RUN, do_again
 from msbatch.results.why import why_missing
 
 
@@ -31,7 +30,7 @@ def collect(run: RunDir, plan: Plan) -> tuple[dict[Task, Predictions], list[Miss
     trained = [task for task in plan.tasks if not task.frozen]
     for task in trained:
         try:
-            found[task] = _read(run, plan, task, signature)
+            found[task] = read_of_task(run, plan, task, signature)
         except PredictionsError as error:
             reasons[task] = _why(run, task, error)
     for task in _disagreeing(found):
@@ -46,18 +45,6 @@ def of_arm(predictions: Mapping[Task, Predictions], arm: str) -> dict[Task, Pred
     return {task: own for task, own in predictions.items() if task.arm == arm}
 
 
-def _read(run: RunDir, plan: Plan, task: Task, signature: str) -> Predictions:
-    fold = plan.folds[task.fold]
-    predictions = read_predictions(run.task(task.arm, task.fold), plan.identity(task, signature))
-    if predictions.patient != fold.held_out:
-        raise PredictionsError(f"They are of patient {predictions.patient}, not of {fold.held_out}.")
-    cells = np.bincount(predictions.labels, minlength=2).tolist()
-    found = {name: {"patients": int(n > 0), "cells": n} for name, n in zip(plan.classes, cells, strict=True)}
-    if found != fold.counts.get("held_out"):
-        raise PredictionsError(f"They hold other cells than the plan counts for patient {fold.held_out}.")
-    return predictions
-
-
 def _disagreeing(found: Mapping[Task, Predictions]) -> list[Task]:
     labels: dict[int, set[bytes]] = {}
     for task, predictions in found.items():
@@ -68,5 +55,5 @@ def _disagreeing(found: Mapping[Task, Predictions]) -> list[Task]:
 def _why(run: RunDir, task: Task, error: PredictionsError) -> str:
     folder = run.task(task.arm, task.fold)
     if folder.manifest.exists():
-        return error.problem.replace(f"{run.root}/", "")
+        return f"{error.problem.replace(f'{run.root}/', '')} Do it again with: {do_again(run, task, RUN)}"
     return why_missing(run, folder)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from msbatch.checksums import NAME, fill_sums
 from msbatch.config import is_frozen
 from msbatch.errors import MsbatchError
-from msbatch.files import write_csv, write_json
+from msbatch.files import atomic_path, fill_csv, json_text, remove_temporary
 from msbatch.layout import RunDir
 from msbatch.lock import run_lock
 from msbatch.plan import Plan, Task, load_plan
@@ -24,16 +26,19 @@ from msbatch.results.frozen import Probe, read_frozen, score_frozen, without
 from msbatch.results.reduction import Reduction
 from msbatch.results.rows import ALWAYS_POSITIVE, Row, cell_row, fold_rows, patient_rows
 from msbatch.results.subjects import Subjects, read_subjects
-from msbatch.results.tables import safe, tables, verdict_json
+from msbatch.results.tables import tables, verdict_json
 from msbatch.store import Store, verify_store
+from msbatch.text import safe
 
 LOCK_WAIT_S = 300
+FIGURES = "figures"  # of the report
 
 
 def reduce(run: RunDir) -> Reduction:
     """Read a run's predictions, and write its tables and the summaries for TensorBoard.
 
-    The same predictions give the same bytes; of two reducers at once, one waits for the other. Where the store is
+    The same predictions give the same bytes; of two reducers at once, one waits for the other. The hashes of all that
+    is written stand in ``results/SHA256SUMS``. Where the store is
     gone or was changed, the tables that need it say so, and the others are written all the same.
 
     Raises
@@ -45,9 +50,9 @@ def reduce(run: RunDir) -> Reduction:
     # Sums in another order differ in their last digit: results must not depend on the number of cores.
     with run_lock(run.reduce_lock, LOCK_WAIT_S), threadpool_limits(1):
         reduction = _reduce(run, plan)
+        for folder in (run.results, run.results / FIGURES):
+            remove_temporary(folder)  # of killed writers: whoever writes here holds the lock
         _write(run, reduction)
-        trained = {arm: own for arm, own in reduction.results.items() if not is_frozen(arm)}
-        write_boards(run, plan, reduction.predictions, trained)
     return reduction
 
 
@@ -119,7 +124,20 @@ def _study(
 
 
 def _write(run: RunDir, reduction: Reduction) -> None:
-    for name, (header, rows) in tables(reduction).items():
-        cells = [[safe(row[key]) for key in header] for row in rows]
-        write_csv(run.results / f"{name}.csv", [safe(key) for key in header], cells)
-    write_json(run.results / "verdict.json", verdict_json(reduction))
+    """Write all tables beside their targets before the first is moved: a full disk leaves the old ones together."""
+    found = {f"{name}.csv": table for name, table in tables(reduction).items()}
+    verdict = json_text(verdict_json(reduction))
+    with ExitStack() as moves:  # moves in reverse: the hashes come last
+        names = [NAME, *found, "verdict.json"]
+        beside = {name: moves.enter_context(atomic_path(run.results / name)) for name in names}
+        for name, (header, rows) in found.items():
+            fill_csv(beside[name], [safe(key) for key in header], [[safe(row[key]) for key in header] for row in rows])
+        beside["verdict.json"].write_text(verdict, encoding="utf-8")
+        boards = _write_boards(run, reduction)
+        fill_sums(beside.pop(NAME), {**beside, **boards})
+
+
+def _write_boards(run: RunDir, reduction: Reduction) -> dict[str, Path]:
+    trained = {arm: own for arm, own in reduction.results.items() if not is_frozen(arm)}
+    folder = write_boards(run, reduction.plan, reduction.predictions, trained)
+    return {path.relative_to(run.results).as_posix(): path for path in folder.rglob("*") if path.is_file()}

@@ -11,6 +11,7 @@ import torch
 
 from msbatch.errors import MsbatchError
 from msbatch.files import atomic_path, sha256, write_text
+from msbatch.layout import checkpoint_hash
 from msbatch.training.faults import FULL, disk_error
 
 KEPT = 2
@@ -45,7 +46,7 @@ def save_checkpoint(folder: Path, step: int, content: Mapping[str, Any], before_
     with atomic_path(path, before_commit) as temporary:
         _write(dict(content), path, temporary)
         digest = sha256(temporary)
-    write_text(_digest_path(path), digest + "\n", before_commit)
+    write_text(checkpoint_hash(path), digest + "\n", before_commit)
     kept = [path, *(older for older in _newest_first(folder) if older < path)][:KEPT]
     _remove([other for other in _newest_first(folder) if other not in kept], before_commit)
 
@@ -83,7 +84,7 @@ def remove_checkpoints(folder: Path, before_removal: Callable[[], None]) -> None
 def _remove(checkpoints: list[Path], before_removal: Callable[[], None]) -> None:
     for path in checkpoints:
         before_removal()
-        _digest_path(path).unlink(missing_ok=True)
+        checkpoint_hash(path).unlink(missing_ok=True)
         path.unlink(missing_ok=True)
 
 
@@ -112,12 +113,8 @@ def _newest_first(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*.pt"), reverse=True)
 
 
-def _digest_path(path: Path) -> Path:
-    return path.with_suffix(".sha256")
-
-
 def _is_whole(path: Path) -> bool:
-    digest = _digest_path(path)
+    digest = checkpoint_hash(path)
     return digest.is_file() and digest.read_text().strip() == sha256(path)
 
 

@@ -7,8 +7,8 @@ import logging
 from safetensors.torch import save_file
 from torch.utils.tensorboard import SummaryWriter
 
-from msbatch.files import atomic_path
-from msbatch.predictions import Predictions, write_predictions
+from msbatch.files import atomic_path, sha256
+from msbatch.predictions import WEIGHTS, Predictions, write_predictions
 from msbatch.training.checkpoint import remove_checkpoints, save_checkpoint
 from msbatch.training.job import Job
 from msbatch.training.loop import Progress, Trainer
@@ -72,6 +72,6 @@ def write_outcome(job: Job, model: Classifier, predictions: Predictions) -> None
     check = job.attempt.check
     with atomic_path(job.folder.weights, check) as temporary:
         save_file({name: value.contiguous() for name, value in model.backbone.state_dict().items()}, temporary)
-    write_predictions(job.folder, predictions, job.identity, check)
+    write_predictions(job.folder, predictions, {**job.identity, WEIGHTS: sha256(job.folder.weights)}, check)
     job.attempt.write(phase="done", reason="")
     remove_checkpoints(job.folder.checkpoints, check)

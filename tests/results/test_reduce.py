@@ -282,6 +282,8 @@ def test_unusable_predictions_are_missing_with_their_reason(tmp_path: Path, spoi
     (gap,) = reduce(run).missing
     assert (gap.fold, gap.patient) == (2, "P2")
     assert reason in gap.reason
+    remedy = "rm RUN/tasks/resnet50/fold-02/predictions.json && msbatch submit --run RUN --local"
+    assert gap.reason.endswith(f"Do it again with: {remedy}")
     assert pick(run, "cells", backbone="resnet50")["folds_done"] == "5"
 
 

@@ -144,7 +144,7 @@ def test_predictions_of_another_plan_are_all_refused(tmp_path: Path) -> None:
     reduce(run)
     gaps = read_rows(run, "missing")
     assert len(gaps) == 8
-    assert all(gap["reason"].endswith("belongs to another signature.") for gap in gaps)
+    assert all("belongs to another signature." in gap["reason"] for gap in gaps)
     assert {row["cells"] for row in read_rows(run, "cells")} == {"0"}
 
 

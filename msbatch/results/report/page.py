@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,11 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from msbatch.files import make_dir, write_csv, write_text
+from msbatch.checksums import NAME, fill_sums, read_sums
+from msbatch.files import atomic_path, fill_csv
 from msbatch.layout import RunDir
+from msbatch.lock import run_lock
+from msbatch.results.reduce import FIGURES, LOCK_WAIT_S
 from msbatch.results.reduction import Reduction
 from msbatch.results.report import panels, paper, thumbnails
 from msbatch.results.report.discrimination import discrimination, reliability
@@ -24,7 +28,8 @@ from msbatch.results.report.grid import count, span
 from msbatch.results.report.summary import confusions, interval_words, summaries, summary_figure
 from msbatch.results.report.svg import Figure
 from msbatch.results.report.training import training
-from msbatch.results.tables import Table, headline, odd_sentences, safe, tables
+from msbatch.results.tables import Table, headline, odd_sentences, tables
+from msbatch.text import safe
 
 SECTIONS = {
     "answer": "The answer",
@@ -36,6 +41,8 @@ SECTIONS = {
     "cells": "Cells that went wrong, and right",
     "paper": "For the paper",
 }
+
+PAGE = "report.html"
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -50,34 +57,42 @@ def write_report(run: RunDir, reduction: Reduction) -> Path:
     reduction : Reduction
         What it says; its tables are written already.
     """
-    writer = _FigureWriter(run.results / "figures")
-    target = run.results / "report.html"
-    write_text(target, _render(_content(run, reduction, writer)))
-    writer.remove_others()
+    target, figures = run.results / PAGE, run.results / FIGURES
+    with run_lock(run.reduce_lock, LOCK_WAIT_S), ExitStack() as moves:  # moves in reverse: the hashes come last
+        sums, page = (moves.enter_context(atomic_path(path)) for path in (run.results / NAME, target))
+        writer = _FigureWriter(figures, moves)
+        page.write_text(_render(_content(run, reduction, writer)), encoding="utf-8")
+        fill_sums(sums, {PAGE: page, **writer.written}, _of_tables(run))
+    for path in figures.glob("*.csv"):  # of an earlier report
+        if f"{FIGURES}/{path.name}" not in writer.written:
+            path.unlink()
     return target
 
 
-class _FigureWriter:
-    """Writes the data of figures, and removes those of an earlier report."""
+def _of_tables(run: RunDir) -> dict[str, str]:
+    """Give the hashes that the reducer wrote."""
+    return {name: own for name, own in read_sums(run.results).items() if not name.startswith((PAGE, f"{FIGURES}/"))}
 
-    def __init__(self, folder: Path) -> None:
+
+class _FigureWriter:
+    """Writes the data of figures, to be moved into their folder when `moves` ends."""
+
+    def __init__(self, folder: Path, moves: ExitStack) -> None:
         self._folder = folder
-        self._written: set[Path] = set()
+        self._moves = moves
+        self.written: dict[str, Path] = {}
 
     def write(self, figures: Iterable[Figure | None]) -> list[Figure]:
         return [self._write(figure) for figure in figures if figure is not None]
 
-    def remove_others(self) -> None:
-        for path in set(self._folder.glob("*.csv")) - self._written:
-            path.unlink()
-
     def _write(self, figure: Figure) -> Figure:
         if figure.source:
             return figure
-        path = make_dir(self._folder) / f"{figure.name}.csv"
-        write_csv(path, figure.header, [[safe(value) for value in row] for row in figure.rows])
-        self._written.add(path)
-        return replace(figure, source=f"{self._folder.name}/{path.name}")
+        path = self._folder / f"{figure.name}.csv"
+        source = f"{FIGURES}/{path.name}"
+        self.written[source] = self._moves.enter_context(atomic_path(path))
+        fill_csv(self.written[source], figure.header, [[safe(value) for value in row] for row in figure.rows])
+        return replace(figure, source=source)
 
 
 def _content(run: RunDir, reduction: Reduction, writer: _FigureWriter) -> dict[str, Any]:

@@ -1,0 +1,244 @@
+"""Whether a store or a run is as it was written: what is damaged or gone, and the command that makes it anew."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from msbatch import checksums
+from msbatch.embeddings import EmbeddingError, check_embedding
+from msbatch.errors import MsbatchError
+from msbatch.files import hash_beside, read_json, sha256
+from msbatch.layout import RunDir, TaskDir, checkpoint_hash
+from msbatch.lock import is_left_behind
+from msbatch.plan import Plan, Task, load_plan
+from msbatch.predictions import read_of_task, weights_hash
+from msbatch.remedies import do_again, resume
+from msbatch.settings_file import load_settings
+from msbatch.state import read_state
+from msbatch.store import Store, verify_store
+
+State = Literal["ok", "damaged", "missing", "note"]
+Part = Callable[[], Iterator["Finding"]]
+
+NAMED_BY_SIGNATURE = re.compile(r"\d{4}-\d\d-\d\d-([0-9a-f]{8})(-\d+)?")  # as `msbatch.runs` names runs
+PLAN_ANEW = "msbatch plan STORE, with the settings of the run: it draws the same folds again"
+LOCKS = ("*.lock", "*.lock.stale.*", "*.lock.now.*")
+HALF_WRITTEN = (".*.tmp", ".*.tmp.*", "*.save_tmp")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found of one file.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    state : {"ok", "damaged", "missing", "note"}
+        A note is of nothing that could change a result.
+    problem : str
+        In a sentence that names the file; empty where all is well.
+    remedy : str
+        The command that makes it anew; empty where none is needed, or none can.
+    """
+
+    path: Path
+    state: State = "ok"
+    problem: str = ""
+    remedy: str = ""
+
+    @property
+    def bad(self) -> bool:
+        """Whether something is not as it was written."""
+        return self.state in ("damaged", "missing")
+
+
+def check_store(path: Path) -> Iterator[Finding]:
+    """Check a store against the hash beside it, its format, and every value but the images.
+
+    Yields
+    ------
+    Finding
+        The bytes of images are covered by the hash alone.
+    """
+    again = _pack_anew(path)
+    if not path.is_file():
+        yield Finding(path, "missing", f"{path} does not exist.", again)
+        return
+    yield _hash_beside(path, again)
+    yield _judged(path, partial(_read_values, path), again)
+
+
+def open_plan(run: RunDir) -> tuple[Plan | None, Finding]:
+    """Read a run's plan, None where that cannot be done, and check that it is the one the run was named by."""
+    try:
+        plan = load_plan(run.plan)
+    except MsbatchError as error:
+        return None, Finding(run.plan, "damaged", error.problem, PLAN_ANEW)
+    named = NAMED_BY_SIGNATURE.fullmatch(run.root.resolve().name)
+    if named and not plan.signature.startswith(named[1]):
+        return plan, Finding(run.plan, "damaged", f"{run.plan} is not the plan that the run was named by.", PLAN_ANEW)
+    return plan, Finding(run.plan)
+
+
+def parts(run: RunDir, plan: Plan) -> list[Part]:
+    """Give the checks of a run, but that of its plan; each yields what it finds and changes nothing."""
+    signature = plan.signature
+    tasks = [partial(_check_task, run, plan, task, signature) for task in plan.tasks]
+    beside = [partial(_check_records, run), partial(_check_store_of, plan)]
+    return [*beside, *tasks, partial(_check_results, run), partial(_check_leftovers, run)]
+
+
+def _pack_anew(path: Path) -> str:
+    return f"msbatch pack IMAGES --table TABLE -o {shlex.quote(str(path))} --overwrite"
+
+
+def _judged(path: Path, read: Callable[[], Any], remedy: str) -> Finding:
+    try:
+        read()
+    except MsbatchError as error:
+        return Finding(path, "damaged" if path.exists() else "missing", error.problem, remedy)
+    return Finding(path)
+
+
+def _hash_beside(path: Path, again: str) -> Finding:
+    beside = hash_beside(path)
+    if not beside.is_file():
+        return Finding(beside, "note", f"{beside} does not exist: the store's bytes cannot be checked.")
+    if beside.read_text(errors="replace").split()[:1] != [sha256(path)]:
+        return Finding(path, "damaged", f"{path} does not have the hash that stands in {beside.name}.", again)
+    return Finding(beside)
+
+
+def _read_values(path: Path) -> None:
+    with Store(path) as store:
+        _ = store.classes, store.settings, store.feature_names
+        for patient in store.patients:
+            for read in (store.labels, store.extents, store.features, store.attributes):
+                read(patient)
+
+
+def _check_records(run: RunDir) -> Iterator[Finding]:
+    for path, read in ((run.settings, load_settings), (run.environment, read_json)):
+        if path.is_file():
+            yield _judged(path, partial(read, path), "")
+
+
+def _check_store_of(plan: Plan) -> Iterator[Finding]:
+    path = Path(plan.store.path)
+    yield _judged(path, partial(verify_store, path, plan.store.sha256), _pack_anew(path))
+
+
+def _check_task(run: RunDir, plan: Plan, task: Task, signature: str) -> Iterator[Finding]:
+    folder = run.task(task.arm, task.fold)
+    state = _judged(folder.state, partial(read_state, folder), f"rm {shlex.quote(str(folder.state))}")
+    yield state
+    yield from _check_checkpoints(run, folder)
+    if not folder.done:
+        told_done = not state.bad and read_state(folder).phase == "done"
+        yield _unfinished(run, task, told_done)
+    elif task.frozen:
+        yield _check_embedding(run, plan, task)
+    else:
+        again = do_again(run, task, str(run.root))
+        predictions = _judged(folder.predictions, partial(read_of_task, run, plan, task, signature), again)
+        yield predictions
+        if not predictions.bad:
+            yield _check_weights(folder, again)
+
+
+def _unfinished(run: RunDir, task: Task, told_done: bool) -> Finding:
+    folder, resumed = run.task(task.arm, task.fold), resume(run, str(run.root))
+    if not told_done:
+        return Finding(folder.root, "note", f"{folder.root} is not done yet.", resumed)
+    made = (folder.embedding, folder.embedding_manifest) if task.frozen else (folder.predictions, folder.manifest)
+    gone = next(path for path in made if not path.is_file())
+    return Finding(gone, "missing", f"{gone} is gone.", resumed)
+
+
+def _check_checkpoints(run: RunDir, folder: TaskDir) -> Iterator[Finding]:
+    for path in sorted(folder.checkpoints.glob("step-*.pt")):
+        beside, resumed = checkpoint_hash(path), resume(run, str(run.root))
+        if not beside.is_file():
+            yield Finding(path, "note", f"{path} has no hash, as its writer was killed; it is passed over.", resumed)
+        elif beside.read_text(errors="replace").strip() == sha256(path):
+            yield Finding(path)
+        else:
+            yield Finding(path, "damaged", f"{path} is damaged; the one before it serves, or the start.", resumed)
+
+
+def _check_embedding(run: RunDir, plan: Plan, task: Task) -> Finding:
+    folder = run.task(task.arm, task.fold)
+
+    def read() -> None:
+        origin, _ = check_embedding(folder)
+        if (origin.store, origin.fold, origin.network) != (plan.store.sha256, task.fold, task.network):
+            raise EmbeddingError(f"{folder.embedding} is of another store, fold or network.")
+
+    return _judged(folder.embedding, read, do_again(run, task, str(run.root)))
+
+
+def _check_weights(folder: TaskDir, again: str) -> Finding:
+    recorded = weights_hash(folder)
+    if not folder.weights.is_file():
+        return Finding(folder.weights, "note", f"{folder.weights} is not there; no table needs it.")
+    if recorded is None:
+        return Finding(folder.weights, "note", f"The hash of {folder.weights} was not recorded.")
+    if sha256(folder.weights) != recorded:
+        return Finding(folder.weights, "damaged", f"{folder.weights} was changed after it was written.", again)
+    return Finding(folder.weights)
+
+
+def _check_results(run: RunDir) -> Iterator[Finding]:
+    folder, reduced = run.results, f"msbatch reduce {shlex.quote(str(run.root))}"
+    reported = f"msbatch report {shlex.quote(str(run.root))}"
+    try:
+        sums = checksums.read_sums(folder)
+    except MsbatchError as error:
+        yield Finding(folder / checksums.NAME, "damaged", error.problem, reduced)
+        return
+    for name, digest in sums.items():
+        yield _check_sum(folder / name, digest, reported if _is_of_report(name) else reduced)
+    others = [name for name in _names(folder) if name not in sums]
+    if others and not sums:
+        yield Finding(folder, "note", f"No hash of what is in {folder} was recorded.", reduced)
+    elif any(_is_of_report(name) for name in others):
+        page = folder / "report.html"
+        yield Finding(page, "note", f"{page} and its figures are older than the tables, and not checked.", reported)
+    for name in others if sums else ():
+        if not _is_of_report(name):
+            yield Finding(folder / name, "note", f"{folder / name} is not of the reducer, and not checked.")
+
+
+def _check_sum(path: Path, digest: str, again: str) -> Finding:
+    if not path.is_file():
+        return Finding(path, "missing", f"{path} is gone.", again)
+    if sha256(path) != digest:
+        return Finding(path, "damaged", f"{path} does not have the hash that stands in {checksums.NAME}.", again)
+    return Finding(path)
+
+
+def _is_of_report(name: str) -> bool:
+    return name.startswith(("report.html", "figures/"))
+
+
+def _names(folder: Path) -> list[str]:
+    """List the files in a folder and below, without hidden ones and the hashes."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith("."))
+    return [path.relative_to(folder).as_posix() for path in files if path.name != checksums.NAME]
+
+
+def _check_leftovers(run: RunDir) -> Iterator[Finding]:
+    for path in sorted(path for pattern in LOCKS for path in run.root.glob(pattern)):
+        if is_left_behind(path):
+            yield Finding(path, "note", f"{path} is of a process that is gone; the next command removes it.")
+        else:
+            yield Finding(path, "note", f"{path} is held: what is being written now may look unfinished.")
+    for path in sorted(path for pattern in HALF_WRITTEN for path in run.root.rglob(pattern)):
+        yield Finding(path, "note", f"{path} is half-written: its writer is at work or was killed.", "")
