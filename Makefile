@@ -7,7 +7,7 @@ TRUTH ?= /tmp/msbatch-truth
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test truth bench lint lock release licences audit clean cluster-up cluster-test cluster-down faults fuzz
+.PHONY: demo test truth bench lint lock release licences audit clean cluster-up cluster-test cluster-down faults soak fuzz
 
 demo: $(VENV)/.installed
 	$(BIN)/msbatch demo
@@ -36,6 +36,10 @@ cluster-down:
 # Faults on clusters of its own, at most an hour; the same code goes on where it was stopped.
 faults: $(VENV)/.installed
 	PYTHONPATH=tests/cluster $(BIN)/python tests/cluster/faults/campaign.py $(FAULTS)
+
+# Studies on one cluster, several at a time, disturbed at random for MINUTES; what SEED draws is the same each time.
+soak: $(VENV)/.installed
+	PYTHONPATH=tests/cluster $(BIN)/python tests/cluster/faults/soak.py --minutes $(or $(MINUTES),60) --seed $(or $(SEED),1) --cluster $(CLUSTER)
 
 # Damaged and hostile files into every reader of them: what is no plain refusal is a crash, and is kept.
 fuzz: $(VENV)/.installed

@@ -22,12 +22,10 @@ from pathlib import Path
 
 from draw import Injection, chosen, draw, live_tasks
 from grounds import Grounds, record_of, sandbox_of
-from slurm_cluster import CHECKOUT, USER
-from study import BACKBONE, SETTINGS, TABLES, TASKS, Study
+from slurm_cluster import CHECKOUT
+from study import Study
 from trial import Record, Trial
-
-from msbatch.cohort.pack import PackOptions, pack
-from msbatch.cohort.synth import draw_cohort
+from undisturbed import run_undisturbed
 
 FIRST_PORT = 17200
 OUTCOMES = ("healed", "rerun", "lost")
@@ -79,22 +77,8 @@ def code_hash() -> str:
     return digest.hexdigest()[:8]
 
 
-def prepare(base: Path, grounds: Grounds) -> None:
-    """Draw the cohort, run the study undisturbed on this machine, and unpack the image once."""
-    if not (base / "local" / "cohort.h5").is_file():
-        local = base / "local"
-        table = draw_cohort(local, patients=TASKS, cells=12, seed=1)
-        pack(local / "images", table, local / "cohort.h5", PackOptions(size_px=48))
-        (local / "msbatch.toml").write_text(SETTINGS)
-        shutil.rmtree(local / "images")
-        grounds.root("chown", "--recursive", f"{USER}:", base)
-    if not (base / "expected").is_dir():
-        say("the undisturbed study")
-        grounds.run("msbatch", "submit", "--local", "--backbones", BACKBONE, cwd=base / "local")
-        for name in TABLES:
-            (base / "made").mkdir(exist_ok=True)
-            shutil.copy(next((base / "local" / "runs").glob(f"*/results/{name}")), base / "made")
-        (base / "made").rename(base / "expected")
+def unpack(base: Path, grounds: Grounds) -> None:
+    """Unpack the image once, for the studies of all workers."""
     sandbox = sandbox_of(base, grounds.image)
     if not sandbox.is_dir():
         say("unpacking the image")
@@ -153,7 +137,9 @@ def main(words: Sequence[str] | None = None) -> int:
         for grounds in workers:
             grounds.up(given.image)
             grounds.clear()
-        prepare(base, workers[0])
+        say("the undisturbed study")
+        run_undisturbed(base, workers[0])
+        unpack(base, workers[0])
         inject_all(todo, base, workers, end)
     if todo:
         for grounds in workers:

@@ -16,6 +16,7 @@ from grounds import Grounds, Process, record_of, sandbox_of
 from slurm_cluster import USER, Done
 
 from msbatch.cluster.ledger import Submission, newest, read_ledger
+from msbatch.files import make_dir
 from msbatch.layout import RunDir, TaskDir, list_runs
 from msbatch.plan import load_plan
 from msbatch.state import read_state
@@ -74,7 +75,7 @@ class Study:
 
     def make(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
-        self.scratch.mkdir(parents=True)
+        (self.folder / "scratch").mkdir(parents=True)
         for name in ("cohort.h5", "cohort.h5.sha256"):
             shutil.copy(self._base / "local" / name, self.folder)
         site = f'runtime = "{self.runtime}"\nscratch = "{self.scratch}"\n'
@@ -91,12 +92,14 @@ class Study:
         """Copy the undisturbed run with the tasks that are not run here; submit finds it by its signature."""
         done = list_runs(self._base / "local" / "runs")[-1]
         run = RunDir(self.folder / "runs" / done.root.name)
-        run.root.mkdir(parents=True)
+        make_dir(run.root)
         for path in (done.plan, done.settings, done.environment):
             shutil.copy(path, run.root)
         for task in load_plan(done.plan).tasks:
             if task.index not in self.tasks:
-                shutil.copytree(done.task(task.backbone, task.fold).root, run.task(task.backbone, task.fold).root)
+                folder = run.task(task.backbone, task.fold).root
+                make_dir(folder.parent)
+                shutil.copytree(done.task(task.backbone, task.fold).root, folder)
         self.give(self.folder / "runs")
 
     def share_sandbox(self) -> None:
@@ -273,7 +276,7 @@ class Study:
     def leftovers(self) -> list[str]:
         """Name what a study must not leave behind."""
         found = [f"process {process.pid}: {process.command[:80]}" for process in self.grounds.processes()]
-        found += [str(path) for path in self.run.root.rglob("*") if _is_leftover(path)]
+        found += [str(path) for path in self.run.root.rglob("*") if is_leftover(path)]
         return found + [str(path) for path in self.scratch.iterdir() if not re.fullmatch(r"msbatch-\d+", path.name)]
 
 
@@ -281,10 +284,15 @@ def _bytes(path: Path) -> bytes:
     return path.read_bytes() if path.is_file() else b""
 
 
-def _is_leftover(path: Path) -> bool:
+def is_leftover(path: Path) -> bool:
     if path.suffix == ".pkl":
         return not path.name.endswith(("_submitted.pkl", "_result.pkl"))
-    return ".tmp." in path.name or path.name.endswith((".lock", ".tmp")) or path.name.startswith(".submission_file_")
+    return (
+        ".tmp." in path.name
+        or path.name.endswith(".tmp")
+        or ".lock" in path.name
+        or path.name.startswith(".submission_file_")
+    )
 
 
 def _launch(process: Process) -> str:
