@@ -169,7 +169,7 @@ def _squared_depth(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
         np.add(squares, rows * rows, out=farther)
         np.minimum(nearest[:-rows], farther[rows:], out=nearest[:-rows])
         np.minimum(nearest[rows:], farther[:-rows], out=nearest[rows:])
-    return nearest[padded].astype(np.int64)
+    return np.asarray(nearest[padded], np.int64)
 
 
 def _ratio(numerator: float, denominator: float) -> float:
