@@ -7,7 +7,7 @@ TRUTH ?= /tmp/msbatch-truth
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test truth bench lint lock release licences audit clean cluster-up cluster-test cluster-down faults soak fuzz
+.PHONY: demo test truth bench lint lock release licences audit clean cluster-up cluster-test cluster-down faults soak fuzz kills
 
 demo: $(VENV)/.installed
 	$(BIN)/msbatch demo
@@ -44,6 +44,10 @@ soak: $(VENV)/.installed
 # Damaged and hostile files into every reader of them: what is no plain refusal is a crash, and is kept.
 fuzz: $(VENV)/.installed
 	$(BIN)/python tests/fuzz/fuzz.py --minutes $(or $(MINUTES),30)
+
+# SIGKILL at random moments to whatever writes; the last line says what was unreadable, lost or different afterwards.
+kills: $(VENV)/.installed
+	$(BIN)/python tests/kills/kills.py --kills $(or $(KILLS),240) --seed $(or $(SEED),1)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
