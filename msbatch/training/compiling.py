@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,14 +56,27 @@ class Compiler:
         """
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(self.cache)
         torch._dynamo.reset()  # a process that does several tasks would else use up what it may compile
-        compiled: nn.Module = torch.compile(model, dynamic=False, options={"fallback_random": True})  # type: ignore[assignment]
+        compiled = _compile(model)
         with self._turn(world):
-            world.barrier()
-            problem = _try(compiled, model, images, precision)
-        if not world.any(bool(problem)):
+            # Synchronised BatchNorm waits for all processes: none may start the network that another cannot compile.
+            problem = world.first(self._cannot(images.device) if world.size > 1 else "")
+            problem = problem or world.first(_try(compiled, model, images, precision))
+        if not problem:
             return compiled
-        log.warning("The network cannot be compiled, so it trains as it is: %s", problem or "another process failed")
+        log.warning("The network cannot be compiled, so it trains as it is: %s", problem)
         return model
+
+    def _cannot(self, device: torch.device) -> str:
+        """Compile one operation there and back, without other processes and without the cache; give what went wrong."""
+
+        def compile_afresh() -> None:
+            from torch._inductor.utils import fresh_cache  # takes seconds, which most tasks have no need to spend
+
+            make_dir(self.cache)
+            with fresh_cache(dir=str(self.cache)):
+                _compile(nn.GELU())(torch.zeros(8, device=device, requires_grad=True)).sum().backward()
+
+        return _failure(compile_afresh)
 
     @contextmanager
     def _turn(self, world: World) -> Iterator[None]:
@@ -84,18 +97,32 @@ class Compiler:
             ready.touch()
 
 
+def _compile(model: nn.Module) -> nn.Module:
+    compiled: nn.Module = torch.compile(model, dynamic=False, options={"fallback_random": True})  # type: ignore[assignment]
+    return compiled
+
+
 def _try(compiled: nn.Module, model: Classifier, images: torch.Tensor, precision: Precision) -> str:
     """Take one step there and back, which compiles both ways, and undo it; give what went wrong."""
-    before = [buffer.clone() for buffer in model.buffers()]
-    try:
+
+    def step() -> None:
         with precision.autocast():
             logits = compiled(images)
         logits.sum().backward()
+
+    before = [buffer.clone() for buffer in model.buffers()]
+    problem = _failure(step)
+    with torch.no_grad():
+        for buffer, value in zip(model.buffers(), before, strict=True):
+            buffer.copy_(value)
+    model.zero_grad(set_to_none=True)
+    return problem
+
+
+def _failure(work: Callable[[], None]) -> str:
+    """Do some work and give in a line what went wrong; empty where nothing did."""
+    try:
+        work()
     except Exception as error:
-        return str(error).strip().splitlines()[0] or type(error).__name__
-    finally:
-        with torch.no_grad():
-            for buffer, value in zip(model.buffers(), before, strict=True):
-                buffer.copy_(value)
-        model.zero_grad(set_to_none=True)
+        return (str(error).strip().splitlines() or [type(error).__name__])[0]
     return ""

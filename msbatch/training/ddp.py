@@ -78,6 +78,14 @@ class World:
         dist.all_reduce(vote, dist.ReduceOp.MAX, group=self.control)
         return bool(vote)
 
+    def first(self, word: str) -> str:
+        """Give in every process the first word that is not empty in any; empty where there is none."""
+        if self.size == 1:
+            return word
+        words: list[Any] = [None] * self.size
+        dist.all_gather_object(words, word, group=self.control)
+        return next(filter(None, words), "")
+
     def beat(self) -> None:
         """Show the launcher that the task goes on; the first process speaks for all."""
         if self.rank == 0:
