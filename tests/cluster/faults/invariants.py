@@ -29,7 +29,7 @@ def of_study(study: SharedStudy, undisturbed: RunDir) -> list[str]:
     """Say what does not hold of a study that has come to its end; each in a line."""
     (run, *more) = list_runs(study.folder / "runs")
     found = [f"a second run: {other.root}" for other in more]
-    found += [f"cells of {name} that are not predicted once: {cells}" for name, cells in _not_once(run)]
+    found += [f"cells of {name} that are not predicted once: {cells}" for name, cells in not_once(run)]
     found += [f"differs from the undisturbed study: {name}" for name in differences(run, undisturbed)]
     found += [f"a submission is not settled: {entry.name}" for entry in study.ledger if entry.open]
     found += [f"left behind: {path}" for path in leftovers(study.folder, run)]
@@ -43,6 +43,21 @@ def of_processes(study: SharedStudy, wait_s: float = 60) -> list[str]:
     while (found := study.processes()) and time.monotonic() < end:
         time.sleep(1)
     return [f"process {process.pid} still runs: {process.command[:120]}" for process in found]
+
+
+def not_once(run: RunDir) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Give for every backbone the first cells that are not predicted, or more than once, if there are any."""
+    plan = load_plan(run.plan)
+    with Store(Path(plan.store.path)) as store:
+        wanted = Counter((name, str(cell)) for name in store.patients for cell in range(store.cells(name)))
+    found = []
+    for backbone in plan.backbones:
+        paths = [run.task(task.arm, task.fold).predictions for task in plan.tasks if task.arm == backbone]
+        tables = [csv.DictReader(path.read_text().splitlines()) for path in paths if path.is_file()]
+        rows = Counter((row["patient"], row["cell"]) for table in tables for row in table)
+        if rows != wanted:
+            found.append((backbone, sorted((rows - wanted) + (wanted - rows))[:5]))
+    return found
 
 
 def differences(run: RunDir, undisturbed: RunDir) -> list[str]:
@@ -73,19 +88,6 @@ def queued_twice(studies: Iterable[SharedStudy], queue: Rows) -> list[str]:
 def _twice(study: SharedStudy, queue: Rows) -> list[str]:
     held = Counter(task for entry in study.ledger for number, task in entry.elements.items() if number in queue)
     return [f"{study.folder}: task {task} is queued {times} times" for task, times in held.items() if times > 1]
-
-
-def _not_once(run: RunDir) -> list[tuple[str, list[tuple[str, str]]]]:
-    plan = load_plan(run.plan)
-    with Store(Path(plan.store.path)) as store:
-        wanted = Counter((name, str(cell)) for name in store.patients for cell in range(store.cells(name)))
-    found = []
-    for backbone in plan.backbones:
-        paths = [run.task(task.arm, task.fold).predictions for task in plan.tasks if task.arm == backbone]
-        rows = Counter((row["patient"], row["cell"]) for path in paths for row in csv.DictReader(path.open()))
-        if rows != wanted:
-            found.append((backbone, sorted((rows - wanted) + (wanted - rows))[:5]))
-    return found
 
 
 def _same(one: Path, other: Path) -> bool:

@@ -116,6 +116,7 @@ class Soak:
         if "Nothing to submit" not in said:
             study.heal()
         study.insist("report")
+        study.insist("verify")
         study.violations += [*invariants.of_study(study, undisturbed), *invariants.of_processes(study)]
 
     def _close(self, study: SharedStudy, seconds: float) -> None:

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 import soak
 from acts import CLUSTER_ACTS, STUDY_ACTS, draw_script, draw_weather
-from invariants import LONG_S, Growth, Sample, differences
+from invariants import LONG_S, Growth, Sample, differences, leftovers, not_once
+from runs import make_run
 
 from msbatch.layout import RunDir
+from msbatch.store import Store
 
 
 def test_the_seed_decides_every_study_and_what_happens_to_the_cluster() -> None:
@@ -36,6 +38,31 @@ def test_a_table_that_differs_is_missing_or_is_one_too_many_is_named(tmp_path: P
             (tmp_path / run / "results" / f"{name}.csv").write_text(text)
     named = differences(RunDir(tmp_path / "mine"), RunDir(tmp_path / "other"))
     assert named == ["results/cells.csv", "results/gone.csv", "results/more.csv"]
+
+
+def test_locks_temporary_files_and_runs_that_were_given_up_are_named(tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "runs" / "one")
+    left = ["runs/two/plan", "runs/plan.lock", "runs/one/reduce.lock.now.v1.7", "runs/one/results/.folds.csv.tmp.0a1b"]
+    kept = ["runs/one/plan.json", "runs/one/code/1/msbatch/lock.py", "runs/one/jobs/1/7_0_submitted.pkl"]
+    for name in left + kept:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    named = {path.relative_to(tmp_path).as_posix() for path in leftovers(tmp_path, run)}
+    assert named == {"runs/two", *left[1:]}
+
+
+def test_a_cell_that_is_predicted_twice_or_not_at_all_is_named(tmp_path: Path, cohort_folder: Path) -> None:
+    with Store(cohort_folder / "cohort.h5") as store:
+        labels = {name: store.labels(name).tolist() for name in store.patients}
+    logits = {"resnet50": {name: [0.5] * len(own) for name, own in labels.items()}}
+    run = make_run(tmp_path / "run", labels, logits, cohort_folder / "cohort.h5")
+    assert not_once(run) == []
+    twice, gone = [run.task("resnet50", fold).predictions for fold in (0, 1)]
+    patient, cell = twice.read_text().splitlines()[-1].split(",")[:2]
+    twice.write_text(twice.read_text() + twice.read_text().splitlines()[-1] + "\n")
+    assert not_once(run) == [("resnet50", [(patient, cell)])]
+    gone.unlink()
+    assert len(not_once(run)[0][1]) == 5
 
 
 @pytest.mark.parametrize(
