@@ -87,5 +87,13 @@ release: $(VENV)/.installed
 	rm -r dist/tree
 	cd dist && sha256sum msbatch-* >SHA256SUMS && cat SHA256SUMS
 
+# Every locked dependency with its licence; fails if one is unknown or not permitted.
+licences: $(VENV)/.installed
+	@$(BIN)/python tests/supply/licences.py
+
+# Without a network: what is installed is what was locked, unchanged, and above the versions with known weaknesses.
+audit: $(VENV)/.installed
+	$(BIN)/python tests/supply/audit.py
+
 clean:
 	rm -rf $(VENV) .wheels dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
