@@ -163,6 +163,10 @@ def _unfinished(run: RunDir, task: Task, told_done: bool) -> Finding:
 
 
 def _check_checkpoints(run: RunDir, folder: TaskDir) -> Iterator[Finding]:
+    if folder.done and folder.checkpoints.is_dir() and any(folder.checkpoints.iterdir()):
+        problem = f"{folder.checkpoints} is of a task that is done, and was killed just then; nothing needs it."
+        yield Finding(folder.checkpoints, "note", problem, f"rm -r {shlex.quote(str(folder.checkpoints))}")
+        return
     for path in sorted(folder.checkpoints.glob("step-*.pt")):
         beside, resumed = checkpoint_hash(path), resume(run, str(run.root))
         if not beside.is_file():

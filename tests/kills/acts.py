@@ -33,7 +33,8 @@ InChild = Callable[[Callable[[], None]], int]
 
 LAST_STEP = 8
 IDENTITY = {"signature": "s"}
-VARYING = ("state.json", "attempts", "tensorboard", "events.out")  # they hold the time
+# These hold the time; and a task that is killed once it has its predictions leaves its last checkpoints.
+VARYING = ("state.json", "attempts", "tensorboard", "checkpoints")
 
 
 @dataclass(frozen=True)

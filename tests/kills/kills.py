@@ -7,6 +7,7 @@ kills: N kills, N unreadable, N lost, N different.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import random
 import shutil
@@ -16,7 +17,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -36,6 +37,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=240)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
+    logging.disable()  # that a checkpoint was half-written is as it should be
     with tempfile.TemporaryDirectory(prefix="msbatch-kills-") as folder:
         counts = campaign(Path(folder), given.kills, given.seed)
     print(last_line(counts))
@@ -89,12 +91,19 @@ def strike(act: Act, folder: Path, lot: random.Random, lasts: float) -> bool:
         ends = time.monotonic() + 3 * lasts + 10
         wait = lot.uniform(0, lasts)
         if lot.random() < 0.5 and act.writes:
-            while not any(folder.rglob(act.writes)) and not ended(pid) and time.monotonic() < ends:
+            while not is_there(folder, act.writes) and not ended(pid) and time.monotonic() < ends:
                 time.sleep(0.0005)
             wait = lot.uniform(0, act.window_s)
         time.sleep(wait)
         os.kill(pid, signal.SIGKILL)
         return os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+
+
+def is_there(folder: Path, pattern: str) -> bool:
+    """Say whether there is such a file in a folder that is being written to."""
+    with suppress(FileNotFoundError):
+        return any(folder.rglob(pattern))
+    return False
 
 
 def told(act: Act, folder: Path, problem: str) -> str:
