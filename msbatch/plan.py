@@ -8,11 +8,13 @@ from operator import not_
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from msbatch.config import ComputeSettings, ProbeSettings, is_frozen, network_name
 from msbatch.errors import MsbatchError
 from msbatch.files import read_json, sha256_json, write_json
+from msbatch.layout import folder_name
+from msbatch.text import has_control, shown
 
 
 class Record(BaseModel):
@@ -47,10 +49,17 @@ class Task(Record):
     """One training of a backbone on a fold, or the embedding of its held-out patient; the unit that is rerun."""
 
     index: int
-    backbone: str
+    backbone: str = Field(min_length=1, max_length=150)
     fold: int
     repeat: int = Field(0, ge=0, exclude_if=not_, description="what is added to the plan's seed")
     relabelling: int | None = Field(None, exclude_if=not_, description="number of the permuted labels, from 1")
+
+    @field_validator("backbone")
+    @classmethod
+    def _names_a_folder(cls, backbone: str) -> str:
+        if backbone.startswith(".") or has_control(backbone):
+            raise ValueError(f"no backbone is called {shown(backbone)}")
+        return backbone
 
     @property
     def frozen(self) -> bool:
@@ -99,7 +108,7 @@ class Plan(Record):
     store: StoreRecord
     classes: tuple[str, str] = Field(description="the negative class, then the positive one")
     level: Literal["patient", "cell"] = Field(description="what carries the label")
-    seed: int
+    seed: int = Field(ge=0, lt=2**63)
     settings: dict[str, Any] = Field(description="what can change a result")
     weights_dir: str
     compute: ComputeSettings
@@ -113,7 +122,7 @@ class Plan(Record):
         _check_folds(self.folds)
         for number, relabelling in enumerate(self.relabellings, 1):
             self._check_relabelling(number, relabelling)
-        known = {(task.arm, task.fold) for task in self.tasks}
+        known = {(folder_name(task.arm), task.fold) for task in self.tasks}
         if len(known) != len(self.tasks) or any(not self._fits(i, task) for i, task in enumerate(self.tasks)):
             raise ValueError("tasks must be numbered from 0, each backbone and fold once")
         return self
@@ -235,7 +244,11 @@ def load_plan(path: Path) -> Plan:
         If it is missing, is not JSON, or breaks a law; the message says which.
     """
     try:
-        return Plan.model_validate(read_json(path))
+        plan = Plan.model_validate(read_json(path))
+        strange = [name for name in (*plan.classes, *(fold.held_out for fold in plan.folds)) if has_control(name)]
+        if strange:
+            raise MsbatchError(f"{path}: {shown(strange[0])} cannot be shown.", "Draw a new plan with: msbatch plan")
+        return plan
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from msbatch.config import Settings
 from msbatch.errors import MsbatchError
+from msbatch.files import read_text
 from msbatch.layout import data_dir
 
 
@@ -94,8 +95,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         If it is not TOML; the message gives the line.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        return tomllib.loads(read_text(path))
+    except (OSError, ValueError, RecursionError) as error:  # no TOML, no UTF-8, a number too long, or nested too deeply
         raise MsbatchError(f"{path} cannot be read as TOML: {error}.") from None
 
 

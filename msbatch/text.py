@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import unicodedata
+from typing import Any
 
 MAX_LENGTH = 100
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\0", "＝", "＋", "－", "＠")  # what a formula begins with
 CONTROL = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
@@ -20,6 +22,16 @@ def printable(text: str, kept: str = "") -> str:
     return "".join(
         ascii(character)[1:-1] if character not in kept and has_control(character) else character for character in text
     )
+
+
+def safe(value: Any) -> Any:
+    """Give a cell of a CSV table: text that a spreadsheet would run as a formula gets a quotation mark in front."""
+    return f"'{value}" if isinstance(value, str) and value.lstrip("'").startswith(FORMULA) else value
+
+
+def as_written(text: str) -> str:
+    """Give back the text that `safe` was given."""
+    return text[1:] if text.startswith("'") and text.lstrip("'").startswith(FORMULA) else text
 
 
 def shown(text: str) -> str:

@@ -33,6 +33,53 @@ def test_a_plan_is_read_back_as_it_was(plan: Plan, tmp_path: Path) -> None:
     assert again.signature == plan.signature
 
 
+@pytest.mark.parametrize("backbone", ["", ".", "..", ".hidden", "a\x1b[2J", "a\0b", "a\nb", "x" * 151])
+def test_a_backbone_whose_name_is_no_folder_is_refused(plan: Plan, tmp_path: Path, backbone: str) -> None:
+    raw = plan.model_dump(mode="json")
+    for task in raw["tasks"][:6]:
+        task["backbone"] = backbone
+    write_json(tmp_path / "plan.json", raw)
+    with pytest.raises(MsbatchError, match="tasks") as caught:
+        load_plan(tmp_path / "plan.json")
+    assert caught.value.problem.isprintable()
+
+
+def test_two_backbones_that_share_a_folder_are_refused(plan: Plan) -> None:
+    tasks = plan.with_backbones(["org/net", "org:net"]).model_dump(mode="json")["tasks"]
+    with pytest.raises(ValidationError, match="each backbone and fold once"):
+        changed(plan, tasks=tasks)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        '{"seed": ' + "9" * 5000 + "}",
+        '{"seed": NaN}',
+        "\ufeff{}",
+        '"\\ud800"',
+        '{"store": {"path": "\\u001b]0;x\\u0007"}}',
+        '{"\\u001b[2J": 1}',
+    ],
+)
+def test_a_plan_of_an_adversary_is_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "plan.json").write_text(text, encoding="utf-8")
+    with pytest.raises(MsbatchError) as caught:
+        load_plan(tmp_path / "plan.json")
+    assert caught.value.problem.replace("\n", "").isprintable()
+    assert len(caught.value.problem) < 3000
+
+
+@pytest.mark.parametrize("change", [{"held_out": "a\x1b[2J"}, {"number": 10**30}, {"number": -1}, {"training": []}])
+def test_a_fold_of_an_adversary_is_refused(plan: Plan, tmp_path: Path, change: dict[str, Any]) -> None:
+    raw = plan.model_dump(mode="json")
+    raw["folds"][0] |= change
+    write_json(tmp_path / "plan.json", raw)
+    with pytest.raises(MsbatchError) as caught:
+        load_plan(tmp_path / "plan.json")
+    assert "\x1b" not in caught.value.problem
+
+
 def test_the_signature_changes_with_whatever_can_change_a_result(plan: Plan) -> None:
     folds = plan.model_dump(mode="json")["folds"]
     moved = folds[0]["validation"].pop()

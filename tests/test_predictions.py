@@ -88,6 +88,18 @@ def test_a_superseded_writer_writes_nothing(task: TaskDir) -> None:
     assert (task.predictions.read_bytes(), task.manifest.read_bytes()) == before
 
 
+@pytest.mark.parametrize(
+    "patient", ["=cmd|' /C calc'!A0", "+1", "-1", "@x", "'=x", "''=x", "'quoted'", "\tx", "ordinary"]
+)
+def test_a_name_that_a_spreadsheet_would_run_is_quoted_and_read_back(tmp_path: Path, patient: str) -> None:
+    task = TaskDir(tmp_path / "fold-03")
+    write_predictions(task, Predictions(patient, np.array([0], np.uint8), np.array([-0.5])), IDENTITY, lambda: None)
+    name, _, _, logit, _ = task.predictions.read_text().splitlines()[1].split(",")
+    assert name.strip('"')[0] not in "=+-@\t"
+    assert logit == "-0.5"
+    assert read_predictions(task, IDENTITY).patient == patient
+
+
 @pytest.mark.parametrize("name", ["predictions", "manifest"])
 def test_one_file_without_the_other_counts_as_missing(task: TaskDir, name: str) -> None:
     getattr(task, name).unlink()

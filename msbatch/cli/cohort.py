@@ -112,7 +112,9 @@ def inspect(store: Path, montage: Path | None, as_json: bool) -> None:
     from msbatch.cohort import inspect as view
     from msbatch.store import Store
     from msbatch.terminal import make_console
+    from msbatch.trial import try_store
 
+    try_store(store)
     with Store(store) as opened:
         facts = view.describe(opened)
         if montage is not None:

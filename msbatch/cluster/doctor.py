@@ -16,6 +16,7 @@ from msbatch.errors import MsbatchError
 from msbatch.files import sha256
 from msbatch.pretrained import find_weights
 from msbatch.store import Store
+from msbatch.trial import try_store
 
 ASK_SLURM = ("accounting", "task's job", "reducer's job")  # and it need not be said of each that it does not answer
 
@@ -104,6 +105,7 @@ def _weights(settings: Settings) -> str:
 
 def _store(settings: Settings) -> str:
     path = settings.paths.store
+    try_store(path)
     with Store(path) as store:
         patients = len(store.patients)
     record = path.with_name(f"{path.name}.sha256")

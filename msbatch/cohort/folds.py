@@ -15,6 +15,7 @@ from msbatch.errors import MsbatchError
 from msbatch.files import sha256, sha256_json
 from msbatch.plan import Fold, Plan, StoreRecord
 from msbatch.store import VERSION, Store
+from msbatch.trial import try_store
 
 MIN_PATIENTS = 4
 LARGE_COHORT = 16
@@ -56,6 +57,7 @@ def draw_plan(store: Path, settings: Settings) -> Plan:
         If the store cannot be read, or the cohort cannot be planned; the message says what is missing.
     """
     asked = settings.plan
+    try_store(store)
     with Store(store) as opened:
         cohort, design = read_facts(opened), read_design(opened, asked)
         classes, level = opened.classes, opened.level

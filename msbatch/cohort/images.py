@@ -17,6 +17,7 @@ from msbatch.cohort.pixels import PixelError
 from msbatch.cohort.raster import raster_extent, raster_pixels
 from msbatch.cohort.tiff import tiff_extent, tiff_pixels
 from msbatch.errors import MsbatchError
+from msbatch.files import open_regular
 
 MAX_FILE_MIB = 64
 FIELD_OF_VIEW = "probably a whole field of view, not a single cell"
@@ -92,7 +93,7 @@ def decode(path: Path, max_side_px: int) -> NDArray[np.uint8]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
-    with _explained(path), path.open("rb") as file:
+    with _explained(path), open_regular(path) as file:
         _check_bytes(path, file)
         yield file
 
@@ -125,9 +126,8 @@ def _explained(path: Path) -> Iterator[None]:
     except UnidentifiedImageError:
         raise ImageError(path, "it cannot be decoded: its header is damaged") from None
     except Exception as error:  # decoders raise whatever they like on damaged bytes
-        raise ImageError(
-            path, f"it cannot be decoded: {' '.join(str(error).split()) or type(error).__name__}"
-        ) from None
+        said = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+        raise ImageError(path, f"it cannot be decoded: {said}") from None
 
 
 def _check_bytes(path: Path, file: BinaryIO) -> None:

@@ -22,6 +22,7 @@ from msbatch.cohort.workers import OrderedMap, ordered_map
 from msbatch.cohort.writer import Canvas, Cell, create_store, verify
 from msbatch.errors import MsbatchError
 from msbatch.files import atomic_path, sha256, write_csv, write_text
+from msbatch.text import safe
 
 Advance = Callable[[int], None]
 Progress = Callable[[str, int, str], AbstractContextManager[Advance]]
@@ -281,7 +282,8 @@ def _before_commit(output: Path, options: PackOptions, tally: Tally) -> None:
     # A hash may be missing for a moment, but must never stand beside a store of other bytes.
     hash_path(output).unlink(missing_ok=True)
     if tally.quarantined and options.key is None:
-        write_csv(quarantine_path(output), ("file", "reason"), sorted(tally.quarantined.items()))
+        left_out = [(safe(file), reason) for file, reason in sorted(tally.quarantined.items())]
+        write_csv(quarantine_path(output), ("file", "reason"), left_out)
     else:
         quarantine_path(output).unlink(missing_ok=True)
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
 from typing import NoReturn
 
 from msbatch.errors import MsbatchError
+from msbatch.files import open_regular
+from msbatch.text import has_control, shown
 
 SEPARATORS = ",;\t"
 GUESSES = {
@@ -83,7 +86,7 @@ def read_sheet(path: Path) -> Sheet:
         If it is missing, not UTF-8, not a table, has a column twice, or a row of another length than its header.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as handle:
+        with TextIOWrapper(open_regular(path), encoding="utf-8-sig", newline="") as handle:
             separator = _separator(handle.readline())
             handle.seek(0)
             lines = [
@@ -106,6 +109,11 @@ def _separator(header: str) -> str:
 def _parse(path: Path, lines: list[list[str]]) -> Sheet:
     header, *body = lines or [[]]
     columns = [name for name in header if name]
+    strange = [name for name in columns if has_control(name)]
+    if strange:
+        raise MsbatchError(f"{path}: the column {shown(strange[0])} holds a control character.", "Rename it.")
+    if any("\0" in value for line in body for value in line):
+        raise MsbatchError(f"{path} holds a NUL, so it is no text.", "Save it from the spreadsheet as: CSV UTF-8")
     twice = [name for name, n in Counter(columns).items() if n > 1]
     if twice:
         raise MsbatchError(f"{path} has the column {twice[0]!r} twice.")

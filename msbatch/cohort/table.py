@@ -104,6 +104,9 @@ def read_cohort(images: Path, table: Path, columns: Columns, rule: LabelRule) ->
     roles = _find_roles(sheet, columns)
     check_identifiers(row[roles.patient] for row in sheet.rows.values())
     classes = choose_classes({row[roles.label] for row in sheet.rows.values()}, rule)
+    strange = [name for name in classes if has_control(name)]
+    if strange:
+        raise MsbatchError(f"{table}: the label {shown(strange[0])} holds a control character.", "Rename it.")
     rows = {number: row for number, row in sheet.rows.items() if row[roles.label] in classes}
     _check_level(sheet, rows, roles, rule)
     files = (
@@ -182,7 +185,8 @@ def _found(images: Path, sheet: Sheet, rows: dict[int, Row], patient: str) -> Fi
             f"{sheet.path} has several rows of one patient, but no column that looks like a path; it has: {columns}.",
             "Name it with --path.",
         )
-    folders = {folder.name: _images_in(folder) for folder in images.iterdir() if folder.is_dir()}
+    root = images.resolve()
+    folders = {folder.name: _images_in(folder, root) for folder in images.iterdir() if folder.is_dir()}
     known = {row[patient] for row in sheet.rows.values()}
     strangers = sorted(name for name, found in folders.items() if found and name not in known)
     if strangers:
@@ -199,11 +203,14 @@ def _found(images: Path, sheet: Sheet, rows: dict[int, Row], patient: str) -> Fi
     }
 
 
-def _images_in(folder: Path) -> list[Path]:
+def _images_in(folder: Path, root: Path) -> list[Path]:
     found = [p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")]
     strange = [str(path) for path in found if has_control(str(path))]
     if strange:
         raise MsbatchError(f"The name {shown(strange[0])} holds a control character or is not UTF-8.", "Rename it.")
+    links = [path for path in (folder, *found) if path.is_symlink() and not path.resolve().is_relative_to(root)]
+    if links:
+        raise MsbatchError(f"{links[0]} is a link that leads out of {root}.", "Copy what is meant to that place.")
     return found
 
 

@@ -77,11 +77,6 @@ def odd_sentences(reduction: Reduction, backbone: str) -> list[str]:
     return describe(backbone, own.odd, own.influence["cells"], covariates)
 
 
-def safe(value: Any) -> Any:
-    """Give a cell of a table: text that a spreadsheet would run as a formula gets a quotation mark in front."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
-
-
 def rounded(value: Value) -> Value:
     """Give a number that came from linear algebra to as many digits as are the same on every processor."""
     return value if value.number is None else Value(float(f"{value.number:.{DIGITS}g}"))

@@ -218,6 +218,20 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     assert "cannot be decoded" in refusal(tmp_path)
 
 
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["pipe", "device"])
+def test_what_never_ends_is_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "cell.png")
+    assert refusal(tmp_path / "cell.png") == "it cannot be decoded: it is no regular file"
+
+
+def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
+    with (tmp_path / "cell.png").open("wb") as out:
+        out.write(b"\x89PNG\r\n\x1a\n")
+        out.truncate(1 << 40)
+    with pytest.raises(FieldOfViewError, match="1048576 MiB"):
+        decode(tmp_path / "cell.png", SIDE)
+
+
 @pytest.mark.parametrize("kind", ["png", "jpg", "bmp", "tif"])
 @pytest.mark.parametrize("kept", [0.3, 0.6, 0.9])
 def test_truncated_files_are_refused(tmp_path: Path, noise: Noise, kind: str, kept: float) -> None:

@@ -1,5 +1,6 @@
 """Tables as people save them, and those that cannot be read."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -60,11 +61,29 @@ def test_a_column_that_is_not_there_is_an_error_that_lists_those_there_are(tmp_p
         ("patient,label\nMüller,ms\n", "latin-1", "not UTF-8"),
         ("patient,label\nA,ms\n", "utf-16", "not UTF-8"),
         ('patient,label\n"A,ms\n', "utf-8", "cannot be read as CSV"),
+        ("patient,label\nA,m\0s\n", "utf-8", "holds a NUL"),
+        ("patient,label\nA,ms\n", "utf-16-le", "NUL|control character"),
+        ("patient,la\x1b[2Jbel\nA,ms\n", "utf-8", r"'la\\x1b\[2Jbel' holds a control character"),
+        ("patient,label\nA," + 200_000 * "x", "utf-8", "cannot be read as CSV"),
+        (",".join(map(str, range(1_000_000))) + "\nA,ms\n", "utf-8", "row 2 has another number"),
     ],
 )
 def test_what_is_no_table_is_refused(tmp_path: Path, text: str, encoding: str, reason: str) -> None:
     with pytest.raises(MsbatchError, match=reason):
         read_sheet(write(tmp_path, text, encoding))
+
+
+def test_a_table_that_is_a_pipe_does_not_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "t.csv")
+    with pytest.raises(MsbatchError, match="it is no regular file"):
+        read_sheet(tmp_path / "t.csv")
+
+
+def test_a_missing_column_among_very_many_is_said_in_few_words(tmp_path: Path) -> None:
+    sheet = read_sheet(write(tmp_path, ",".join(f"c{n}" for n in range(100_000)) + "\n" + ",".join("x" * 100_000)))
+    with pytest.raises(MsbatchError, match="no column that looks like a label") as caught:
+        sheet.need("label", None)
+    assert len(caught.value.problem) < 3000
 
 
 def test_a_missing_table_is_named(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def test_a_row_per_patient_that_does_not_match_is_refused(
         read(images, make_table(PER_PATIENT, *rows))
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", "../cohort.csv", "7/../../cohort.csv", "out/a.png", "a\0b", "a\nb"])
+@pytest.mark.parametrize("path", ["/etc/passwd", "../cohort.csv", "7/../../cohort.csv", "out/a.png", "a\nb"])
 def test_paths_that_leave_the_folder_are_refused(images: Path, make_table: MakeTable, path: str) -> None:
     (images / "out").symlink_to(images.parent)
     with pytest.raises(MsbatchError, match="does not lie inside") as caught:
@@ -123,6 +123,32 @@ def test_a_file_name_with_a_line_break_is_refused(images: Path, make_table: Make
     with pytest.raises(MsbatchError, match="control character") as caught:
         read(images, make_table(PER_PATIENT, ("7", "ms"), ("007", "control")))
     assert "\n" not in caught.value.problem
+
+
+def test_links_that_lead_out_of_the_folder_of_images_are_refused(
+    images: Path, make_table: MakeTable, tmp_path: Path
+) -> None:
+    table = make_table(PER_PATIENT, ("7", "ms"), ("007", "control"))
+    (tmp_path / "secret.png").touch()
+    link = images / "7" / "link.png"
+    link.symlink_to(images / "7" / "a.png")
+    assert len(read(images, table).patients[1].files) == 2
+    link.unlink()
+    link.symlink_to(tmp_path / "secret.png")
+    with pytest.raises(MsbatchError, match=r"link\.png is a link that leads out of"):
+        read(images, table)
+    link.unlink()
+    (images / "7").rename(tmp_path / "seven")
+    (images / "7").symlink_to(tmp_path / "seven")
+    with pytest.raises(MsbatchError, match="7 is a link that leads out of"):
+        read(images, table)
+
+
+@pytest.mark.parametrize("label", ["m\x1b[2Js", "m\ns", "m\u202es"])
+def test_a_label_that_would_steer_a_terminal_is_refused(images: Path, make_table: MakeTable, label: str) -> None:
+    with pytest.raises(MsbatchError, match=r"label .* holds a control character") as caught:
+        read(images, make_table(PER_PATIENT, ("7", label), ("007", "1")))
+    assert caught.value.problem.isprintable()
 
 
 def test_a_missing_folder_of_images_is_named(tmp_path: Path, make_table: MakeTable) -> None:

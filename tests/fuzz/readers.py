@@ -13,6 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 import tifffile
+from broken import BROKEN
 from damage import damage_store
 from mutate import change_bytes, change_json, change_text, mend_png
 from PIL import Image
@@ -33,6 +34,7 @@ from msbatch.predictions import Predictions, read_predictions, write_predictions
 from msbatch.settings_file import load_settings, to_toml
 from msbatch.state import Attempt, TaskState, read_attempts, read_state
 from msbatch.store import Store
+from msbatch.trial import try_store
 
 OUTSIDE = "outside"  # beside the folder of the inputs: nothing there may be opened
 IDENTITY = {"signature": "a" * 64, "backbone": "resnet50", "fold": 3}
@@ -167,6 +169,12 @@ def _read_store(folder: Path, data: bytes) -> None:
             facts += [store.label(patient), store.attributes(patient), store.cells(patient)]
             assert len(store.images(patient)) == len(store.labels(patient)) == len(store.extents(patient))
             facts += [store.features(patient), store.some_images(patient, [0]), store.images_offset(patient)]
+
+
+def _read_store_after_a_trial(folder: Path, data: bytes) -> None:
+    (folder / "cohort.h5").write_bytes(data)
+    try_store(folder / "cohort.h5")
+    _read_store(folder, data)
 
 
 def _plan_seeds(folder: Path) -> list[bytes]:
@@ -340,10 +348,12 @@ def readers(folder: Path) -> dict[str, Reader]:
         "image": Reader(_image_seeds, _mutate_image, _read_image),
         "table": Reader(_table_seeds, change_text, _read_table),
         "store": Reader(_store_seeds, mutate_store, _read_store),
+        "store-after-a-trial": Reader(_store_seeds, mutate_store, _read_store_after_a_trial),
         "plan": Reader(_plan_seeds, change_json, _read_plan),
         "settings": Reader(_settings_seeds, change_text, _read_settings),
         "predictions": Reader(_predictions_seeds, _mutate_pair(change_text), _read_predictions),
         "embedding": Reader(_embedding_seeds, _mutate_pair(change_bytes), _read_embedding),
         "records": Reader(_record_seeds, _mutate_record, _read_record),
         "weights": Reader(_weights_seeds, change_bytes, _read_weights),
+        **{name: Reader(lambda _: [b""], change_bytes, read) for name, read in BROKEN.items()},
     }

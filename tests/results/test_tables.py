@@ -14,7 +14,8 @@ from msbatch.layout import RunDir
 from msbatch.results.metrics import Value
 from msbatch.results.reduce import reduce
 from msbatch.results.show import as_json
-from msbatch.results.tables import rounded, safe, tables
+from msbatch.results.tables import rounded, tables
+from msbatch.text import safe
 
 NUMBER = re.compile(r"[+-]?\d+(\.\d+)?(e[+-]?\d+)?")
 HOSTILE = ["=1+1", "+x", "-x", "@x", "-0.5x", "=cmd|' -C calc'!A0", "ordinary", "1,2"]
