@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from sightings import seen_in_files
 from slurm_cluster import USER, Cluster
 from studies import CANARY, files, make_study, newest_run, status, submit, tables, told_to_others, wait_until_idle
 
@@ -89,6 +90,29 @@ def test_no_patient_is_named_where_others_look(finished: Finished) -> None:
 def test_patients_are_named_only_in_plan_predictions_and_results_which_only_the_owner_reads(finished: Finished) -> None:
     assert CANARY in finished.run.plan.read_text(), "this is what the test is about"
     assert told_to_others(finished.run) == []
+
+
+def test_under_a_key_no_patient_is_named_anywhere(cluster: Cluster, folder: Path) -> None:
+    make_study(cluster, folder)
+    cluster.run("msbatch", "key", "new", "key", cwd=folder)
+    pack = ("msbatch", "pack", "images", "--table", "cohort.csv", "-o", "cohort.h5", "--size", "48", "--overwrite")
+    cluster.run(*pack, "--pseudonymise", "key", cwd=folder)
+    said = submit(cluster, folder, "--backbones", "test_vit", "--folds", "0,1").stdout
+    assert "Submitted 2 tasks" in said
+    seen = [said]
+
+    def ended() -> bool:
+        seen.append(_what_others_see(cluster))
+        return not cluster.run("squeue", "--noheader", "--user", USER).stdout.strip()
+
+    cluster.wait(ended, 600)
+    run, key = newest_run(folder), (folder / "key").read_text().strip()
+    assert (run.results / "folds.csv").is_file()
+    assert "launch.sh" in "\n".join(seen), "the tasks were seen"
+    assert [text for text in seen if CANARY in text or key in text] == []
+    assert seen_in_files(run.root, CANARY.encode(), key.encode()) == set()
+    assert CANARY.encode() not in (folder / "cohort.h5").read_bytes()
+    assert told_to_others(run) == []
 
 
 def test_the_image_and_the_code_are_on_record(cluster: Cluster, finished: Finished) -> None:
