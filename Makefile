@@ -43,7 +43,7 @@ soak: $(VENV)/.installed
 
 # Damaged and hostile files into every reader of them: what is no plain refusal is a crash, and is kept.
 fuzz: $(VENV)/.installed
-	$(BIN)/python tests/fuzz/fuzz.py --minutes $(or $(MINUTES),30)
+	$(BIN)/python tests/fuzz/fuzz.py --minutes $(or $(MINUTES),30) --seed $(or $(SEED),1)
 
 # SIGKILL at random moments to whatever writes; the last line says what was unreadable, lost or different afterwards.
 kills: $(VENV)/.installed
