@@ -122,3 +122,15 @@ def test_a_group_of_others_is_refused_before_anything_is_written(
     assert code == 1
     assert "This machine has no group nobodys" in error
     assert set(here.iterdir()) == before
+
+
+@pytest.mark.slow
+def test_a_group_can_read_all_that_tasks_and_tables_make(cli: Run, here: Path) -> None:
+    cli(*PACK)
+    (here / "msbatch.toml").write_text("[training]\nsteps = 6\neval_every = 3\ninput_px = 32\nbatch_size = 8\n")
+    train = ("submit", "--local", "--backbones", "test_vit", "--no-pretrained", "--folds", "0", "--processes", "2")
+    assert cli(*train, "--share", GROUP)[0] == 3
+    assert cli("report", "--allow-partial")[0] == 0
+    (run,) = list_runs()
+    assert (run.results / "report.html").is_file()
+    assert modes(run.root) == {(True, 0o2750), (False, 0o640)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch.utils.tensorboard import SummaryWriter
 
 from msbatch.files import atomic_path, sha256
@@ -71,7 +71,8 @@ def write_outcome(job: Job, model: Classifier, predictions: Predictions) -> None
     """Write the weights and the predictions that they made; the checkpoints are needed no more."""
     check = job.attempt.check
     with atomic_path(job.folder.weights, check) as temporary:
-        save_file({name: value.contiguous() for name, value in model.backbone.state_dict().items()}, temporary)
+        # Its save_file would put a file of its own in place of this one.
+        temporary.write_bytes(save({name: value.contiguous() for name, value in model.backbone.state_dict().items()}))
     write_predictions(job.folder, predictions, {**job.identity, WEIGHTS: sha256(job.folder.weights)}, check)
     job.attempt.write(phase="done", reason="")
     remove_checkpoints(job.folder.checkpoints, check)
