@@ -136,8 +136,10 @@ def _break(path: Path, holder: dict[str, Any]) -> None:
 
 
 def _holder(path: Path) -> dict[str, Any]:
-    with suppress(OSError, json.JSONDecodeError):
-        return dict(json.loads(path.read_text()))
+    with suppress(OSError, ValueError, RecursionError):
+        match json.loads(path.read_text()):
+            case {"host": str(host), "pid": int(pid)}:
+                return {"host": host, "pid": pid}
     return {"host": "a machine that has not said its name", "pid": 0}
 
 

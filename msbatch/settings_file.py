@@ -67,7 +67,7 @@ def read_site(path: Path) -> dict[str, Any]:
 def _over_site(values: dict[str, Any]) -> dict[str, Any]:
     """Lay the settings of a file over those of the site that it names."""
     cluster = values.get("cluster", {})
-    if not isinstance(cluster, dict) or "site" not in cluster:
+    if not isinstance(cluster, dict) or not isinstance(cluster.get("site"), str):  # what it is then is refused below
         return values
     return {**values, "cluster": {**read_site(Path(cluster["site"])), **cluster}}
 

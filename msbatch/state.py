@@ -69,7 +69,7 @@ class AttemptRecord(BaseModel):
         """
         try:
             return self.files is not None and self.files.stop.read_text().strip() in ("preempted", "terminated")
-        except OSError:
+        except (OSError, ValueError):  # what it says, or where it should lie, is no text
             return False
 
 

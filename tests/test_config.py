@@ -65,6 +65,42 @@ def test_a_value_that_does_not_fit_is_refused_by_its_key(file: Path, text: str, 
         load_settings(file, {"plan": {"val_patients": 1}})
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a = " + "[" * 50_000,
+        "a = " + "9" * 5000,
+        "[plan]\nseed = " + "9" * 400,
+        "[plan]\nseed = 007",
+        "[plan]\nrebalance = no",
+        '[plan]\nbackbones = "\\u001b[2J"',
+        '[plan]\n"\\u001b[2J" = 1',
+        "!!python/object/apply:os.system [touch ran]",
+        "[plan]\nseed = nan",
+        "plan = 3",
+        "[[plan]]\nseed = 3",
+        "[cluster]\nsite = [3]",
+        "\x00",
+    ],
+)
+def test_settings_of_an_adversary_are_one_line_and_nothing_is_run(
+    file: Path, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(file.parent)
+    file.write_text(text)
+    with pytest.raises(MsbatchError) as caught:
+        load_settings(file)
+    assert caught.value.problem.replace("\n", "").isprintable()
+    assert len(caught.value.problem) < 3000
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_what_looks_like_a_number_or_a_truth_stays_text(file: Path) -> None:
+    file.write_text('[plan]\ntrain_on = "sex=007"\nbalance = ["no", "0123"]\n')
+    plan = load_settings(file).plan
+    assert (plan.train_on, plan.balance) == ("sex=007", ("class", "no", "0123"))
+
+
 def test_text_that_is_no_toml_is_refused_with_its_line(file: Path) -> None:
     file.write_text("[plan]\nseed = = 3\n")
     with pytest.raises(MsbatchError, match=r"cannot be read as TOML.*line 2"):

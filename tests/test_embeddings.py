@@ -1,5 +1,7 @@
 """Embeddings as files: what is read is what was written, and nothing else passes for it."""
 
+import json
+import struct
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 
 from msbatch.embeddings import EmbeddingError, Origin, check_embedding, find_embedding, write_embedding
+from msbatch.files import sha256
 from msbatch.layout import TaskDir
 
 ORIGIN = Origin("a" * 64, 3, "resnet50", "b" * 64, 128, "fp32")
@@ -59,6 +62,59 @@ def test_a_spoilt_one_is_named_and_not_used(task: TaskDir, spoil: Callable[[Task
     with pytest.raises(EmbeddingError, match=word):
         check_embedding(task)
     assert find_embedding(task, ORIGIN) is None
+
+
+class Bomb:
+    """An object that would run code where it is unpickled."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.trace,)
+
+
+def header(text: str) -> bytes:
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode()
+
+
+HEADERS = {
+    "a tebibyte": "{'descr': '<f4', 'fortran_order': False, 'shape': (1099511627776, 3), }",
+    "negative": "{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 3), }",
+    "not closed": "{'descr': '<f4', 'fortran_order': False, 'shape': (4, 3)",
+    "nested": "(" * 20_000,
+    "a call": "__import__('os').getcwd()",
+    "objects": "{'descr': '|O', 'fortran_order': False, 'shape': (4, 3), }",
+    "other numbers": "{'descr': '<f8', 'fortran_order': False, 'shape': (4, 3), }",
+}
+
+
+@pytest.mark.parametrize("text", HEADERS.values(), ids=HEADERS)
+def test_an_array_of_an_adversary_is_refused_although_its_hash_fits(task: TaskDir, text: str) -> None:
+    task.embedding.write_bytes(header(text) + bytes(96))
+    vouch(task)
+    with pytest.raises(EmbeddingError, match="is damaged"):
+        check_embedding(task)
+
+
+def test_an_array_of_objects_is_not_unpickled(task: TaskDir, tmp_path: Path) -> None:
+    np.save(task.embedding, np.array([[Bomb(tmp_path / "ran")]], object), allow_pickle=True)
+    vouch(task)
+    with pytest.raises(EmbeddingError, match="is damaged"):
+        check_embedding(task)
+    assert not (tmp_path / "ran").exists()
+
+
+def vouch(task: TaskDir) -> None:
+    manifest = json.loads(task.embedding_manifest.read_text())
+    task.embedding_manifest.write_text(json.dumps({**manifest, "sha256": sha256(task.embedding)}))
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "[" * 100_000, '{"shape": 3}', '{"shape": [4, 3], "sha256": []}'])
+def test_a_manifest_of_an_adversary_is_refused(task: TaskDir, text: str) -> None:
+    task.embedding_manifest.write_text(text)
+    with pytest.raises(EmbeddingError, match="is damaged"):
+        check_embedding(task)
 
 
 def test_a_writer_that_lost_its_task_leaves_nothing(tmp_path: Path) -> None:

@@ -71,6 +71,13 @@ def test_whether_a_lock_is_free_is_told_without_taking_it(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("content", ["[1]", "3", "{}", '{"host": 1, "pid": "x"}', "[" * 100_000, "9" * 5000, "\x1b"])
+def test_a_lock_of_an_adversary_is_one_of_an_unknown_holder(tmp_path: Path, content: str) -> None:
+    (tmp_path / "a.lock").write_text(content)
+    with pytest.raises(MsbatchError, match="a machine that has not said its name"), run_lock(tmp_path / "a.lock"):
+        pass
+
+
 def test_a_dead_holder_is_replaced(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE) as dead:
         assert is_alive(dead.pid)

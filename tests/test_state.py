@@ -65,7 +65,13 @@ def test_writing_changes_the_given_fields_only(task: TaskDir) -> None:
     assert state.updated >= before > 0
 
 
-@pytest.mark.parametrize("content", ["", "{", '{"phase": "sleeping"}', '{"phase": "done", "colour": "red"}', "[]"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "{", '{"phase": "sleeping"}', '{"phase": "done", "colour": "red"}', "[]", "[" * 100_000),
+        *('{"step": 1e999}', '{"step": "many"}', '{"step": ' + "9" * 5000 + "}"),
+    ],
+)
 def test_a_damaged_state_is_named(task: TaskDir, content: str) -> None:
     Attempt.claim(task)
     task.state.write_text(content)
@@ -104,6 +110,14 @@ def claim_all(task: TaskDir, folder: Path, *starts: tuple[str, int]) -> Attempt:
     for launch, step in starts:
         attempt = Attempt.claim(task, str(folder / launch), step)
     return attempt
+
+
+@pytest.mark.parametrize("launch", ["\\ud800", "\\u0000", "../../outside/7_1.0", "/dev/stdin/7_1.0", "", "."])
+def test_an_attempt_of_an_adversary_was_not_preempted(task: TaskDir, launch: str) -> None:
+    Attempt.claim(task)
+    (task.attempts / "0001").write_text(f'{{"launch": "{launch}"}}')
+    (record,) = read_attempts(task)
+    assert not record.preempted
 
 
 def test_the_fourth_start_at_one_step_is_the_last(task: TaskDir, tmp_path: Path) -> None:

@@ -199,6 +199,8 @@ def lock_file() -> Path:
 
 def _digest(image: Path, full: bool, remember: bool) -> str:
     record = read_json(record_file(image)) if record_file(image).is_file() else {}
+    known = isinstance(record, dict) and {"bytes", "mtime_ns", "sha256"} <= record.keys()
+    record = record if known else {}
     status = image.stat()
     if record and record["bytes"] != status.st_size:
         raise MsbatchError(

@@ -1,12 +1,13 @@
 """The ledger: what was submitted is known after any interruption."""
 
+import json
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msbatch.cluster.ledger import Submission, live, newest, read_ledger, record
+from msbatch.cluster.ledger import Submission, aside, live, newest, read_ledger, record
 from msbatch.layout import RunDir
 
 
@@ -30,6 +31,42 @@ def test_a_submission_goes_through_its_stages(run: RunDir) -> None:
     record(run, "refused", name="b", reason="no such partition")
     assert read_ledger(run)[1].refused == "no such partition"
     assert not read_ledger(run)[1].open
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"folder": "../../home"},
+        {"folder": "/"},
+        {"folder": "jobs/.."},
+        {"folder": "jobs/a/../../.."},
+        {"folder": 3},
+        {"name": ["a"]},
+        {"kind": "other"},
+        {"tasks": 3},
+        {"tasks": ["x"]},
+        {"tasks": [-1]},
+        {"event": {}},
+    ],
+)
+def test_a_submission_that_msbatch_cannot_have_written_is_passed_over(run: RunDir, change: dict[str, object]) -> None:
+    fields = {"event": "submitting", "name": "a", "kind": "fold", "folder": "jobs/a", "tasks": [0], **change}
+    run.submissions.write_text(json.dumps(fields) + "\n")
+    assert read_ledger(run) == []
+    assert aside(run) == {}
+
+
+@pytest.mark.parametrize("place", [3, [0], [0, "../.."], ["x", "0001"], [0, 1], [0, "a/b"], [0, ""]])
+def test_a_place_that_msbatch_cannot_have_written_is_passed_over(run: RunDir, place: object) -> None:
+    record(run, "aside", places=[place, [4, "0002"]])
+    assert aside(run) == {4: "0002"}
+
+
+@pytest.mark.parametrize("line", [b"[" * 100_000, b"9" * 5000, b"\xff\xfe", b"3", b'"submitting"', b"null"])
+def test_a_line_that_is_no_event_is_passed_over(run: RunDir, line: bytes) -> None:
+    run.submissions.write_bytes(line + b"\n")
+    submitting(run, "a", 1)
+    assert [entry.name for entry in read_ledger(run)] == ["a"]
 
 
 def test_a_task_alone_is_no_element_of_an_array(run: RunDir) -> None:

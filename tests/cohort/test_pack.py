@@ -111,6 +111,24 @@ def test_unusable_files_are_listed_with_their_reason_and_the_rest_is_packed(coho
     assert "Left out: 5 files" in report.text()
 
 
+def test_a_file_that_a_spreadsheet_would_run_is_quoted_in_the_list(cohort: Cohort, tmp_path: Path) -> None:
+    images, table = cohort
+    (images / "P0").rename(images / "=P0")
+    table.write_text(table.read_text().replace("P0", "=P0"))
+    (images / "=P0" / "empty.png").write_bytes(b"")
+    report = pack(images, table, tmp_path / "c.h5", SMALL)
+    assert dict(report.quarantined).keys() == {"=P0/empty.png"}
+    assert quarantine(tmp_path / "c.h5").keys() == {"'=P0/empty.png"}
+    with Store(tmp_path / "c.h5") as store:
+        assert store.patients == ["=P0", "P1", "P2", "P3"]
+
+
+def test_a_pipe_among_the_images_is_left_out(cohort: Cohort, tmp_path: Path) -> None:
+    os.mkfifo(cohort[0] / "P0" / "pipe.png")
+    pack(*cohort, tmp_path / "c.h5", SMALL)
+    assert "no regular file" in quarantine(tmp_path / "c.h5")["P0/pipe.png"]
+
+
 def test_a_later_pack_without_such_files_removes_the_list(cohort: Cohort, tmp_path: Path) -> None:
     (cohort[0] / "P0" / "empty.png").write_bytes(b"")
     pack(*cohort, tmp_path / "c.h5", SMALL)

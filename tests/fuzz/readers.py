@@ -29,8 +29,10 @@ from msbatch.config import Settings
 from msbatch.embeddings import Origin, check_embedding, write_embedding
 from msbatch.files import sha256
 from msbatch.layout import JobDir, RunDir, TaskDir
+from msbatch.lock import is_left_behind
 from msbatch.plan import load_plan, save_plan
 from msbatch.predictions import Predictions, read_predictions, write_predictions
+from msbatch.results.report.paper import read_made
 from msbatch.settings_file import load_settings, to_toml
 from msbatch.state import Attempt, TaskState, read_attempts, read_state
 from msbatch.store import Store
@@ -263,11 +265,14 @@ def _record_seeds(folder: Path) -> list[bytes]:
         {"event": "refused", "name": "a", "reason": "no"},
     ]
     end = {"exit": 0, "cause": "", "requeued": False, "host": "n", "started": 1, "ended": 2}
+    made = {"packages": {"numpy": "2"}, "git": {"commit": "a", "changed": True}, "python": "3.11", "msbatch": "0.1.0"}
     return [
         json.dumps(TaskState(phase="running", step=3).model_dump()).encode(),
         (attempt.task.attempts / "0001").read_bytes(),
         "\n".join(map(json.dumps, events)).encode(),
         json.dumps(end).encode(),
+        json.dumps(made).encode(),
+        json.dumps({"host": "elsewhere", "pid": 1}).encode(),
     ]
 
 
@@ -280,7 +285,8 @@ def _mutate_record(rng: random.Random, data: bytes, other: bytes) -> bytes:
 
 def _read_record(folder: Path, data: bytes) -> None:
     run, task, job = RunDir(folder), TaskDir(folder), JobDir(folder)
-    for path in (task.state, task.attempts / "0001", run.submissions, job.launch("7_1", 0).end):
+    files = (task.state, task.attempts / "0001", run.submissions, job.launch("7_1", 0).end, run.local_lock)
+    for path in (*files, run.environment):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(data)
     for record in read_attempts(task):
@@ -290,6 +296,9 @@ def _read_record(folder: Path, data: bytes) -> None:
     for entry in read_ledger(run):
         _ = entry.elements, [entry.element(number) for number in entry.tasks if entry.job]
     aside(run)
+    is_left_behind(run.local_lock)
+    made = read_made(run)
+    _ = made.versions, made.commit, ", ".join([*made.images, *made.codes])
     read_state(task)
 
 

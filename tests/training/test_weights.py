@@ -108,7 +108,18 @@ def test_weights_that_would_run_code_are_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"<html>", DATA[:-5]])
+ABSURD = (2**63).to_bytes(8, "little")  # length of the header that safetensors begin with
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80", b"\x80\x02]q\x00e.", b"PK\x03\x04", b"(" * 10_000])
+def test_a_pickle_that_ends_early_is_named(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "broken.pth"
+    path.write_bytes(content)
+    with pytest.raises(MsbatchError, match=r"broken\.pth cannot be read"):
+        load_weights(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", DATA[:-5], ABSURD, ABSURD + DATA[8:], b"\xff" * 8 + DATA[8:]])
 def test_a_damaged_file_is_named(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "broken.safetensors"
     path.write_bytes(content)

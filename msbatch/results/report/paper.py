@@ -43,7 +43,7 @@ class Made:
     @property
     def versions(self) -> dict[str, str]:
         """Versions of what decides results."""
-        packages = {name.lower(): version for name, version in self.environment.get("packages", {}).items()}
+        packages = {name.lower(): version for name, version in self._part("packages").items()}
         own = {"msbatch": self.environment.get("msbatch"), "Python": self.environment.get("python")}
         return {name: version for name, version in own.items() if version} | {
             name: packages[name] for name in _NAMED if name in packages
@@ -52,9 +52,13 @@ class Made:
     @property
     def commit(self) -> str:
         """The commit of the checkout, where there was one."""
-        git = self.environment.get("git") or {}
+        git = self._part("git")
         changed = " with changes that are in no commit" if git.get("changed") else ""
         return f"{git['commit']}{changed}" if git.get("commit") else "not recorded: not run from a checkout"
+
+    def _part(self, key: str) -> dict[str, Any]:
+        part = self.environment.get(key)
+        return part if isinstance(part, dict) else {}
 
 
 def read_made(run: RunDir) -> Made:
