@@ -104,7 +104,7 @@ def test_a_short_soak_violates_nothing(capsys: pytest.CaptureFixture[str]) -> No
     cluster = Path(os.environ["MSBATCH_CLUSTER"])
     folder = cluster.with_name("msbatch-soak-sample")
     shutil.rmtree(folder, ignore_errors=True)
-    code = soak.main(["--minutes", "1", "--cluster", str(cluster), "--folder", str(folder)])
+    code = soak.main(["--minutes", "1", "--at-once", "3", "--cluster", str(cluster), "--folder", str(folder)])
     out = capsys.readouterr().out
     assert code == 0, out
     assert "0 violations" in out
