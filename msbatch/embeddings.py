@@ -60,7 +60,8 @@ def write_embedding(task: TaskDir, values: Embedding, origin: Origin, before_com
         Called before each file is moved into place; raising from it writes nothing.
     """
     with atomic_path(task.embedding, before_commit) as temporary, temporary.open("wb") as out:
-        np.save(out, values, allow_pickle=False)
+        np.lib.format.write_array_header_1_0(out, np.lib.format.header_data_from_array_1_0(values))
+        out.write(np.ascontiguousarray(values).data)  # np.save does not say why it could not write all
     manifest = {**vars(origin), "shape": list(values.shape), "sha256": sha256(task.embedding)}
     write_json(task.embedding_manifest, manifest, before_commit)
 

@@ -94,9 +94,17 @@ def _take(path: Path, deadline: float) -> None:
         except FileExistsError:
             _remove_if_stale(path, time.monotonic() >= deadline)
         else:
-            with open(handle, "w") as out:  # noqa: PTH123
-                out.write(mine)
+            _sign(path, handle, mine)
             return
+
+
+def _sign(path: Path, handle: int, text: str) -> None:
+    try:
+        with open(handle, "w") as out:
+            out.write(text)
+    except OSError:  # a lock that nobody signed would keep everybody waiting
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _remove_if_stale(path: Path, refuse: bool) -> None:

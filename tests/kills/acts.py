@@ -163,7 +163,7 @@ def make_acts(grounds: Grounds) -> list[Act]:
 
     return [
         Act("pack", copy_of("images"), lambda f, _: _pack(f, f / "c.h5"), _judge_store, _all_files),
-        Act("checkpoint", lambda f: f.mkdir(parents=True), _save_all, _judge_checkpoints, _all_files),
+        Act("checkpoint", lambda f: f.mkdir(parents=True), _save_all, _judge_checkpoints, _last_step),
         Act("training", copy_of("planned"), lambda f, _: _train(f), _judge_task, _all_files, "*.pt", 1.0),
         Act("prediction", copy_of("unpredicted"), lambda f, _: _train(f), _judge_task, _all_files),
         Act("reduce", copy_of("partial"), lambda f, _: _reduce(f), tables, _all_files),
@@ -196,6 +196,11 @@ def _save_all(folder: Path, note: Note) -> None:
 
 def _content(step: int) -> dict[str, object]:
     return {"identity": IDENTITY, "step": step, "weights": torch.full((200_000,), float(step))}
+
+
+def _last_step(folder: Path) -> dict[str, bytes]:
+    """Give the last checkpoint; an older one may stay where its removal was killed, until the task ends."""
+    return {path.name: path.read_bytes() for path in folder.glob(f"*{LAST_STEP:07d}*")}
 
 
 def _train(folder: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from disks import fill, mounted
 from tasks import SCRIPT, end, files, finish, folder, ranks_of, start, wait_for_a_round
 
 from msbatch.config import ComputeSettings
@@ -85,18 +86,8 @@ def test_a_checkpoint_that_cannot_be_written_fails_the_task_and_keeps_what_is_th
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     disk = tmp_path / "disk"
     disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(disk)]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("a small file system cannot be mounted here")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
-
-
-def fill(disk: Path, leave_bytes: int) -> Path:
-    space = os.statvfs(disk)
-    ballast = disk / "ballast"
-    ballast.write_bytes(b"0" * (space.f_bavail * space.f_frsize - leave_bytes))
-    return ballast
+    with mounted(disk, "32m"):
+        yield disk
 
 
 @pytest.mark.parametrize("leave_bytes", [0, 20_000, 9_000_000])
@@ -113,6 +104,23 @@ def test_a_full_disk_is_named_whatever_was_being_written(leave_bytes: int, make_
     run_task(run, 0)
     assert folder(run).predictions.read_bytes() == folder(calm).predictions.read_bytes()
     assert not list(run.root.rglob("*.tmp.*"))
+
+
+def test_a_disk_too_full_for_tensorboard_fails_the_task_and_keeps_its_checkpoints(
+    make_run: Any,
+) -> None:
+    calm, run = make_run("calm"), make_run("run")
+    run_task(calm, 0)
+    events = folder(run).tensorboard
+    events.mkdir(parents=True)
+    with mounted(events, "4k"):
+        (events / "ballast").write_bytes(b"0" * 4096)
+        code, output = end(start(run))
+        assert code == 1
+        assert "the disk is full" in read_state(folder(run)).reason, output
+        assert not folder(run).done
+    run_task(run, 0)
+    assert folder(run).predictions.read_bytes() == folder(calm).predictions.read_bytes()
 
 
 def test_a_store_that_is_missing_on_the_node_is_named(make_run: Any) -> None:
