@@ -144,6 +144,28 @@ def test_a_reducer_waits_for_the_one_before_and_has_the_last_word(predicted: Run
     assert tables(predicted) == one_reducers(predicted)
 
 
+def test_two_reports_at_once_write_what_one_writes(predicted: RunDir, started: list[Process], cli: Run) -> None:
+    predict(predicted, "swin", LATE, LABELS[LATE], LOGITS[LATE])
+    both = [start(started, "report", str(predicted.root)) for _ in range(2)]
+    assert [ends(process)[0] for process in both] == [0, 0]
+    page = (predicted.results / "report.html").read_bytes()
+    subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=predicted.results, check=True)
+    assert not list(predicted.root.glob("**/.*")), "neither leaves anything half-written"
+    assert cli("report", str(predicted.root))[0] == 0
+    assert (predicted.results / "report.html").read_bytes() == page
+
+
+def test_of_two_plans_at_once_one_makes_the_run_and_the_other_finds_it(
+    cohort_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: list[Process]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(cohort_folder / "cohort.h5", tmp_path)
+    both = [start(started, "plan", "cohort.h5", "--backbones", name) for name in ("resnet50", "swin")]
+    assert [ends(process)[0] for process in both] == [0, 0]
+    (run,) = list_runs()
+    assert sorted(load_plan(run.plan).backbones) == ["resnet50", "swin_tiny_patch4_window7_224"]
+
+
 def halted_in_the_middle(run: RunDir, started: list[Process]) -> Process:
     """Halt a reducer while it reads; where it was quicker, try again."""
     for _ in range(20):

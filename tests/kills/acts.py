@@ -137,7 +137,7 @@ class Grounds:
     @cached_property
     def partial(self) -> Path:
         """The same with the tables and the report of three folds, and by now the predictions of four."""
-        own = Path(shutil.copytree(self.trained, self.folder / "partial"))
+        own = Path(shutil.copytree(self.trained, self.folder / "partial" / "run"))
         late, aside = task_zero(own).manifest, self.folder / "late.json"
         shutil.move(late, aside)
         assert self.in_child(lambda: _report(own)) == 0
@@ -147,7 +147,7 @@ class Grounds:
     @cached_property
     def complete(self) -> Path:
         """The same with the tables and the report of all four."""
-        own = Path(shutil.copytree(self.partial, self.folder / "complete"))
+        own = Path(shutil.copytree(self.partial, self.folder / "complete" / "run"))
         assert self.in_child(lambda: _report(own)) == 0
         return own
 
@@ -178,6 +178,7 @@ def task_zero(run: Path):
 
 
 def _copy(source: Path, folder: Path) -> None:
+    # A report names its run: all runs that are compared are called alike.
     shutil.copytree(source, folder / source.name if source.name == "cohort" else folder / "run")
 
 
