@@ -115,7 +115,14 @@ class SharedStudy(Study):
         return self.grounds.queue("--name", ",".join(names)) if names else {}
 
     def finish(self, seconds: float = 1200) -> None:
-        self.wait(lambda: self.hurry() or not self.jobs(), "the end of the study", seconds)
+        self.wait(lambda: self.hurry() or self._let_go() or not self.jobs(), "the end of the study", seconds)
+
+    def _let_go(self) -> None:
+        """Release what Slurm holds back because a node did not start it, as its user must."""
+        for number, (_, reason, _) in self.jobs().items():
+            if reason.endswith("requeued held"):
+                self.note(f"scontrol release {number}: {reason}")
+                self.grounds.root("scontrol", "release", number, check=False)
 
     def wait(self, ready: Callable[[], object], what: str, seconds: float = 240) -> None:
         end = time.monotonic() + seconds
@@ -157,6 +164,8 @@ class SharedStudy(Study):
         StudyError
             If that does not end, or a command fails although Slurm answers.
         """
+        if not list_runs(self.folder / "runs"):  # no command came so far
+            self.insist(*self.submission)
         for _ in range(ROUNDS):
             self.finish()
             status = self._settled()

@@ -43,6 +43,7 @@ class Soak:
         self.seed = seed
         self.faults: Counter[str] = Counter()
         self.studies = 0
+        self.recoveries = 0
         self.violations: list[str] = []
         self._base = base
         self._minutes = minutes
@@ -120,11 +121,11 @@ class Soak:
         study.violations += [*invariants.of_study(study, undisturbed), *invariants.of_processes(study)]
 
     def _close(self, study: SharedStudy, seconds: float) -> None:
+        files = study.folder.glob("runs/*/jobs/*/launches/*.start")
+        starts = len([path for path in files if not path.match("*.0.start")])
         with self._lock:
             self.studies += 1
-        starts = len(
-            [path for path in study.folder.glob("runs/*/jobs/*/launches/*.start") if not path.match("*.0.start")]
-        )
+            self.recoveries += starts + study.again
         say(f"{study.folder.name}  {study.runtime:8} {seconds:4.0f} s  {starts} restarts, {study.again} run again")
         for violation in study.violations:
             self._violated(violation, study.folder)
@@ -222,6 +223,7 @@ def main(words: Sequence[str] | None = None) -> int:
     soak.run(given.at_once)
     for name, times in sorted(soak.faults.items()):
         print(f"{times:4} {name}")
+    print(f"{soak.recoveries} recoveries: tasks that Slurm started again, or that were run again")
     print(f"{soak.growth.watched} processes lived long enough to be seen to grow")
     print(soak.line)
     return int(bool(soak.violations))
