@@ -141,7 +141,11 @@ def read_json(path: Path) -> Any:
         If the file is missing or is not JSON; the message names it.
     """
     try:
-        return json.loads(read_text(path))
+        text = read_text(path)
+        value = json.loads(text)
+        if "\\u" in text:
+            json_text(value).encode()  # half a surrogate pair is no text, and nobody could write it again
+        return value
     except FileNotFoundError:
         raise MsbatchError(f"{path} does not exist.") from None
     except (OSError, ValueError, RecursionError) as error:  # no JSON, no UTF-8, a number too long, or nested too deeply

@@ -8,14 +8,15 @@ import os
 import socket
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from msbatch.access import file_mode
 from msbatch.errors import MsbatchError
 from msbatch.files import make_dir, read_json, remove_temporary, write_json
 from msbatch.layout import LaunchFiles, TaskDir
+from msbatch.text import printable
 
 STARTS_WITHOUT_PROGRESS = 4
 
@@ -36,7 +37,7 @@ class TaskState(BaseModel):
     best_validation: float | None = None
     images_per_second: float | None = None
     input_wait: float | None = None
-    reason: str = ""
+    reason: Annotated[str, AfterValidator(printable)] = ""
     updated: float = 0.0
 
 

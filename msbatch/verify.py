@@ -22,6 +22,7 @@ from msbatch.remedies import do_again, resume
 from msbatch.settings_file import load_settings
 from msbatch.state import read_state
 from msbatch.store import Store, verify_store
+from msbatch.trial import try_store
 
 State = Literal["ok", "damaged", "missing", "note"]
 Part = Callable[[], Iterator["Finding"]]
@@ -117,6 +118,7 @@ def _hash_beside(path: Path, again: str) -> Finding:
 
 
 def _read_values(path: Path) -> None:
+    try_store(path)
     with Store(path) as store:
         _ = store.classes, store.settings, store.feature_names
         for patient in store.patients:

@@ -127,7 +127,18 @@ def test_json_is_read_back_as_it_was(tmp_path_factory: pytest.TempPathFactory, v
 
 
 @pytest.mark.parametrize(
-    "content", [b"{", b"\xff\xfe\xff", b"[" * 100_000, b'{"a":' * 100_000, b"9" * 5000, b"", b"\0"]
+    "content",
+    [
+        b"{",
+        b"\xff\xfe\xff",
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b"9" * 5000,
+        b"",
+        b"\0",
+        rb'{"a": ["\ud800"]}',
+        rb'{"\uDFFF": 1}',
+    ],
 )
 def test_json_that_cannot_be_read_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "plan.json"
@@ -136,6 +147,11 @@ def test_json_that_cannot_be_read_is_named(tmp_path: Path, content: bytes) -> No
         files.read_json(path)
     with pytest.raises(MsbatchError, match=r"none\.json does not exist"):
         files.read_json(tmp_path / "none.json")
+
+
+def test_json_may_spell_a_letter_by_its_numbers(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(rb'"\ud83d\ude00 \u001b"')
+    assert files.read_json(tmp_path / "a.json") == "\U0001f600 \x1b"
 
 
 def test_a_pipe_in_the_place_of_a_file_does_not_hang(tmp_path: Path) -> None:

@@ -79,6 +79,12 @@ def test_a_damaged_state_is_named(task: TaskDir, content: str) -> None:
         read_state(task)
 
 
+def test_a_reason_cannot_steer_a_terminal(task: TaskDir) -> None:
+    Attempt.claim(task)
+    task.state.write_text(r'{"phase": "failed", "reason": "\u001b[2Jall is well"}')
+    assert read_state(task).reason == r"\x1b[2Jall is well"
+
+
 def test_a_damaged_state_stops_no_attempt(task: TaskDir) -> None:
     attempt = Attempt.claim(task)
     task.state.write_text("{")

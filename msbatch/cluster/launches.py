@@ -14,6 +14,7 @@ from msbatch.cluster.reasons import Evidence
 from msbatch.errors import MsbatchError
 from msbatch.files import read_json
 from msbatch.layout import JobDir, LaunchFiles
+from msbatch.text import printable
 
 TAIL_BYTES = 16_384
 RECORD = re.compile(r"(\d+(?:_\d+)?)\.(\d+)\.")  # <job>.<restart>.start, .stop, .beat, .end
@@ -146,7 +147,7 @@ def _read(files: LaunchFiles) -> Launch:
     try:
         end = read_json(files.end)
         times = float(end["started"]), float(end["ended"])
-        return Launch(files, int(end["exit"]), str(end["cause"]), bool(end["requeued"]), *times)
+        return Launch(files, int(end["exit"]), printable(str(end["cause"])), bool(end["requeued"]), *times)
     except (MsbatchError, KeyError, TypeError, ValueError, OverflowError):
         return Launch(files, started=_mtime(files.start))
 

@@ -24,7 +24,8 @@ from readers import OUTSIDE, Reader, readers
 
 from msbatch.errors import MsbatchError
 
-HANG_S = 10
+HANG_S = 10  # of work; a machine may be busy with something else
+WAIT_S = 60  # of whatever else, such as a pipe without a writer
 MEMORY_BYTES = 2 << 30  # beyond what the process has once everything is imported
 WATCHED = ("/msbatch/", "/tifffile/", "/PIL/", "/tomllib/", "/safetensors/", "/_weights_only_unpickler", "/numpy/lib/")
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
@@ -136,7 +137,8 @@ class Explorer:
         (self.folder / "input").write_bytes(data)  # it stays where the process dies
         self.inputs += 1
         (self.folder / "inputs").write_text(str(self.inputs))
-        signal.alarm(HANG_S)
+        signal.setitimer(signal.ITIMER_PROF, HANG_S)
+        signal.alarm(WAIT_S)
         try:
             with self.watch.watching():
                 self.reader.read(own, data)
@@ -147,6 +149,7 @@ class Explorer:
             self.keep(data, f"{_place(error)}\n{traceback.format_exc()[-3000:]}")
         finally:
             signal.alarm(0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
         for offence in self.watch.offences[:1]:
             self.keep(data, offence)
 

@@ -1,8 +1,8 @@
 """Read damaged and hostile files for a while: ``python tests/fuzz/fuzz.py --minutes 30``.
 
 Each reader runs in a process of its own with bounded memory; one that dies or hangs is a crash, too. What breaks the
-contract (a reader returns, or raises MsbatchError, within 10 s, and touches nothing outside its folder) is kept in the
-folder of crashes as the file and what it did, and read again with ``--readers NAME --read FILE``.
+contract (a reader returns, or raises MsbatchError, within 10 s of work, and touches nothing outside its folder) is kept
+in the folder of crashes as the file and what it did, and read again with ``--readers NAME --read FILE``.
 """
 
 from __future__ import annotations

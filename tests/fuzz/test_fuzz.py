@@ -23,7 +23,7 @@ def test_every_reader_refuses_or_returns(name: str, tmp_path: Path) -> None:
     [
         ("that-raises", "ZeroDivisionError"),
         ("that-dies", "exit code -11"),
-        ("that-hangs", "exit code -14"),
+        ("that-hangs", "exit code -27"),
         ("that-looks-outside", "opened"),
         ("that-writes-outside", "opened"),
         ("that-starts-a-program", "subprocess.Popen"),
