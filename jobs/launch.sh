@@ -147,7 +147,7 @@ killed=0
 cause=
 sentinel=
 mkdir -p "${LAUNCH%/*}"
-rm -f "$LAUNCH".*
+rm -f "$LAUNCH".* "${conf%/*}/$job"_*.save_tmp # submitit gives up where a kill left one
 hostname -s >"$LAUNCH.start"
 printf '%512s' '' >"$LAUNCH.room" # for its end: by then the disk may be full
 

@@ -17,12 +17,15 @@ def main() -> int:
     """Reduce the run that the command line names; exit code 3 where folds are missing."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="the run's folder")
+    parser.add_argument("--wait-s", type=float, default=0, help="for files that a shared file system may show late")
     given = parser.parse_args()
     write_as(given.run)
     configure()
+    from msbatch.results.late import wait_for_late
     from msbatch.results.reduce import reduce
 
     try:
+        wait_for_late(RunDir(given.run), given.wait_s)
         missing = reduce(RunDir(given.run)).missing
     except MsbatchError as error:
         logging.getLogger("msbatch").error("%s", error)

@@ -27,6 +27,7 @@ from msbatch.lock import check_free, run_lock
 from msbatch.plan import Plan, Task, load_plan
 
 LOCK_WAIT_S = 60
+LATE_FILES_S = "30"  # a shared file system may show the last files of other nodes late
 
 
 @dataclass(frozen=True)
@@ -217,7 +218,7 @@ def _parameters(order: Order, kind: Kind, name: str) -> dict[str, Any]:
 def _calls(order: Order, code: Path, kind: Kind, tasks: Sequence[Task]) -> list[BatchCall]:
     root, threads = str(order.home.root), order.plan.compute.threads
     if kind == "reduce":
-        return [BatchCall(str(code / "jobs" / "reduce.py"), (root,), "", threads)]
+        return [BatchCall(str(code / "jobs" / "reduce.py"), (root, "--wait-s", LATE_FILES_S), "", threads)]
     script = str(code / "jobs" / "fold.py")
     logs = [str(order.home.task(task.arm, task.fold).log) for task in tasks]
     numbers = [str(task.index) for task in tasks]

@@ -124,6 +124,13 @@ def test_a_task_that_ends_by_itself_is_not_requeued(node: Node, code: int) -> No
     assert not list((node.folder / "scratch").iterdir()), "the task's own folder on the node is removed"
 
 
+def test_a_result_that_a_kill_left_half_written_is_removed(node: Node) -> None:
+    own, other = node.folder / "7_4_0_result.pkl.save_tmp", node.folder / "7_41_0_result.pkl.save_tmp"
+    own.touch(), other.touch()
+    assert node.run("0", restart=1)[0] == 0
+    assert (own.exists(), other.exists()) == (False, True)
+
+
 @pytest.mark.parametrize(("end", "cause"), [(240, "time limit"), (3600, "preempted")])
 def test_a_warning_stops_the_task_and_requeues_this_element_only(node: Node, end: float, cause: str) -> None:
     process = node.start("stops", end=end)
