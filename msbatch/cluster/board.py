@@ -24,9 +24,12 @@ WAITS = {
     "Resources": "for free nodes",
     "Priority": "others come first",
     "Dependency": "for the tasks",
-    "JobHeldUser": "held: scontrol release",
+    "JobHeldUser": "held, perhaps by you, until it is let go",
     "JobHeldAdmin": "held by an administrator",
+    "launch failed requeued held": "a node failed to start it, and Slurm holds it until it is let go",
+    "job requeued in held state": "held until it is let go",
 }
+LET_GO = ("JobHeldUser", "launch failed requeued held", "job requeued in held state")
 GAP = "  "
 
 Row = Sequence[TaskStatus]  # one fold, in the order of the arms
@@ -138,9 +141,12 @@ def _side_by_side(widths: Sequence[int], room: int) -> Iterator[list[int]]:
     yield places
 
 
-def _waits(tasks: Iterable[TaskStatus]) -> list[str]:
-    reasons = Counter(task.reason for task in tasks if task.phase == "queued")
-    return [f"{number} queued: {_waits_for(reason)}" for reason, number in reasons.most_common()]
+def _waits(tasks: Iterable[TaskStatus]) -> Iterator[str]:
+    queued = [task for task in tasks if task.phase == "queued"]
+    for reason, number in Counter(task.reason for task in queued).most_common():
+        yield f"{number} queued: {_waits_for(reason)}"
+        if reason in LET_GO:
+            yield f"  scontrol release {','.join(str(task.job) for task in queued if task.reason == reason)}"
 
 
 def _waits_for(reason: str) -> str:

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,11 @@ def test_what_is_waited_for_is_said() -> None:
     waits = stands(plan, "queued", "queued", reason="BeginTime", reducer=ReducerStatus("9", "queued", "Dependency"))
     lines = shown(plan, waits)
     assert "2 queued: Slurm lets a restarted task wait a while (BeginTime)" in lines
+    held = stands(plan, "queued", "queued", "done", reason="launch failed requeued held")
+    held.tasks[:2] = [replace(task, job=f"7_{number}") for number, task in enumerate(held.tasks[:2])]
+    lines = shown(plan, held)
+    assert "  scontrol release 7_0,7_1" in lines
+    lines = shown(plan, waits)
     assert "reducer (job 9): queued, waits: for the tasks (Dependency)" in lines
 
 
