@@ -23,6 +23,7 @@ from typing import Any
 from readers import OUTSIDE, Reader, readers
 
 from msbatch.errors import MsbatchError
+from msbatch.trial import CODE
 
 HANG_S = 10  # of work; a machine may be busy with something else
 WAIT_S = 60  # of whatever else, such as a pipe without a writer
@@ -93,11 +94,17 @@ class Watch:
                 self.offences.append(f"opened {path}")
         elif event in CHANGING and not self._is_allowed(event, os.path.realpath(os.fsdecode(arguments[0]))):
             self.offences.append(f"{event} {arguments[0]}")
-        elif event in FORBIDDEN and not (event == "exec" and _is_of_import(arguments[0])):
+        elif event in FORBIDDEN and not _is_needed(event, arguments):
             self.offences.append(f"{event} {str(arguments)[:200]}")
 
     def _is_allowed(self, event: str, path: str) -> bool:
         return path.startswith(self._inside) or (event == "os.mkdir" and Path(path).is_dir())
+
+
+def _is_needed(event: str, arguments: tuple[Any, ...]) -> bool:
+    if event == "subprocess.Popen":
+        return CODE in arguments[1]  # the trial of a store is what keeps it from the reader
+    return event == "exec" and _is_of_import(arguments[0])
 
 
 def _is_of_import(code: CodeType) -> bool:
