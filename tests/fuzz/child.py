@@ -129,6 +129,7 @@ class Explorer:
         for number in count():
             if number >= inputs or time.monotonic() > ends:
                 return
+            signal.alarm(WAIT_S)
             data = self.reader.mutate(
                 rng, rng.choice(corpus[-200:] if rng.random() < 0.5 else corpus), rng.choice(corpus)
             )

@@ -62,10 +62,13 @@ def damage_store(rng: random.Random, data: bytes, scratch: Path, outside: Path) 
     scratch.write_bytes(data)
     with h5py.File(scratch, "r+", locking=False) as file:
         for _ in range(rng.choice((1, 1, 2, 3))):
+            change = rng.choice(CHANGES)
             try:
-                rng.choice(CHANGES)(rng, file, outside)
+                change(rng, file, outside)
             except (KeyError, ValueError, TypeError, OSError, RuntimeError, AttributeError, OverflowError, MemoryError):
                 continue  # of what an earlier change took away, or of what h5py does not write
+            if change in LEADING_OUT:
+                break  # a further change might follow it
     return scratch.read_bytes()
 
 
@@ -134,3 +137,4 @@ def _name(rng: random.Random, file: h5py.File, _: Path) -> None:
 
 
 CHANGES: tuple[Change, ...] = (_attribute, _attribute, _gone, _array, _array, _values, _link, _elsewhere, _name)
+LEADING_OUT = (_link, _elsewhere)
