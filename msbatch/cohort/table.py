@@ -185,8 +185,7 @@ def _found(images: Path, sheet: Sheet, rows: dict[int, Row], patient: str) -> Fi
             f"{sheet.path} has several rows of one patient, but no column that looks like a path; it has: {columns}.",
             "Name it with --path.",
         )
-    root = images.resolve()
-    folders = {folder.name: _images_in(folder, root) for folder in images.iterdir() if folder.is_dir()}
+    folders = {folder.name: _images_in(folder) for folder in images.iterdir() if folder.is_dir()}
     known = {row[patient] for row in sheet.rows.values()}
     strangers = sorted(name for name, found in folders.items() if found and name not in known)
     if strangers:
@@ -203,14 +202,11 @@ def _found(images: Path, sheet: Sheet, rows: dict[int, Row], patient: str) -> Fi
     }
 
 
-def _images_in(folder: Path, root: Path) -> list[Path]:
+def _images_in(folder: Path) -> list[Path]:
     found = [p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")]
     strange = [str(path) for path in found if has_control(str(path))]
     if strange:
         raise MsbatchError(f"The name {shown(strange[0])} holds a control character or is not UTF-8.", "Rename it.")
-    links = [path for path in (folder, *found) if path.is_symlink() and not path.resolve().is_relative_to(root)]
-    if links:
-        raise MsbatchError(f"{links[0]} is a link that leads out of {root}.", "Copy what is meant to that place.")
     return found
 
 

@@ -125,23 +125,13 @@ def test_a_file_name_with_a_line_break_is_refused(images: Path, make_table: Make
     assert "\n" not in caught.value.problem
 
 
-def test_links_that_lead_out_of_the_folder_of_images_are_refused(
-    images: Path, make_table: MakeTable, tmp_path: Path
-) -> None:
-    table = make_table(PER_PATIENT, ("7", "ms"), ("007", "control"))
-    (tmp_path / "secret.png").touch()
-    link = images / "7" / "link.png"
-    link.symlink_to(images / "7" / "a.png")
-    assert len(read(images, table).patients[1].files) == 2
-    link.unlink()
-    link.symlink_to(tmp_path / "secret.png")
-    with pytest.raises(MsbatchError, match=r"link\.png is a link that leads out of"):
-        read(images, table)
-    link.unlink()
+def test_a_patients_folder_and_images_may_be_links(images: Path, make_table: MakeTable, tmp_path: Path) -> None:
     (images / "7").rename(tmp_path / "seven")
     (images / "7").symlink_to(tmp_path / "seven")
-    with pytest.raises(MsbatchError, match="7 is a link that leads out of"):
-        read(images, table)
+    (tmp_path / "elsewhere.png").touch()
+    (tmp_path / "seven" / "b.png").symlink_to(tmp_path / "elsewhere.png")
+    cohort = read(images, make_table(PER_PATIENT, ("7", "ms"), ("007", "control")))
+    assert [file.path for file in cohort.patients[1].files] == ["7/a.png", "7/b.png"]
 
 
 @pytest.mark.parametrize("label", ["m\x1b[2Js", "m\ns", "m\u202es"])
