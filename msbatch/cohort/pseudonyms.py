@@ -19,6 +19,7 @@ from msbatch.cohort.table import Cohort
 from msbatch.errors import MsbatchError
 from msbatch.files import sync, write_csv
 from msbatch.store import Store
+from msbatch.text import safe
 
 KEY_BYTES = 32
 CHARACTERS = 10  # of base32: two of a million patients share one with a probability of 1 in 2000
@@ -127,7 +128,7 @@ def telling_columns(attributes: Sequence[Mapping[str, str]]) -> tuple[str, ...]:
 
 def write_lookup(path: Path, cohort: Cohort, key: Key) -> None:
     """Write the private table from pseudonyms to identifiers, sorted by pseudonym."""
-    pairs = sorted((key.pseudonym(patient.identifier), patient.identifier) for patient in cohort.patients)
+    pairs = sorted((key.pseudonym(patient.identifier), safe(patient.identifier)) for patient in cohort.patients)
     write_csv(path, ("pseudonym", "identifier"), pairs)
 
 
