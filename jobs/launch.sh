@@ -58,7 +58,9 @@ read_conf() {
     local strange folder=${1%/*}
     local -a others=('(' -perm /022 -o ! -user "$(id -u)" -o -type l ')')
     local -a run=('(' -name '*.pkl' -o -name '*.conf' ')')
-    strange=$(find "$folder" -maxdepth 0 "${others[@]}" && find "$folder" -maxdepth 1 "${run[@]}" "${others[@]}") ||
+    # submitit may rename a pickle meanwhile
+    strange=$(find "$folder" -maxdepth 0 "${others[@]}" &&
+        find "$folder" -ignore_readdir_race -maxdepth 1 "${run[@]}" "${others[@]}") ||
         refuse "it cannot be looked at: $folder"
     [ -z "$strange" ] || refuse "others can write to it, so nothing of it is run: ${strange%%$'\n'*}"
     set +u # a site's scratch may name what this node does not set

@@ -81,8 +81,6 @@ def share(place: Path, group: str) -> None:
         As `check_group`.
     """
     number = check_group(group)
-    if is_shared(place) and place.stat().st_gid == number:
-        return
     inside = [path for path in place.rglob("*") if not path.is_symlink()] if place.is_dir() else []
     for path in (*reversed(inside), place):  # the folder itself last: its mode says that all is done
         with suppress(FileNotFoundError):  # a temporary file of a task that runs

@@ -37,7 +37,7 @@ class TaskState(BaseModel):
     best_validation: float | None = None
     images_per_second: float | None = None
     input_wait: float | None = None
-    reason: Annotated[str, AfterValidator(printable)] = ""
+    reason: Annotated[str, AfterValidator(lambda text: printable(text, kept="\n"))] = ""  # a hint is its second line
     updated: float = 0.0
 
 

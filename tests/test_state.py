@@ -183,3 +183,8 @@ def test_a_superseded_attempt_cleans_nothing(task: TaskDir) -> None:
     with pytest.raises(SupersededError):
         old.clean()
     assert left.exists()
+
+
+def test_a_hint_stays_the_second_line_of_a_reason(task: TaskDir) -> None:
+    Attempt.claim(task).write(phase="failed", reason="the disk is full\nFree some space.\x1b[2J")
+    assert read_state(task).reason.splitlines() == ["the disk is full", "Free some space.\\x1b[2J"]

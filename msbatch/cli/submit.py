@@ -145,10 +145,11 @@ def _submit_to_slurm(order: Order, tasks: Sequence[Task], given: dict[str, Any],
     show_plan(order.run, order.plan)
     if todo:
         _show_order(order, todo)
-        _warn_of_names(order)
     if given["dry_run"]:
         _show_texts(order, todo)
         return
+    if todo:
+        _warn_of_names(order)
     if todo and not given["prepare"] and not _agreed(given["yes"]):
         return
     if drawn_from is not None:
@@ -169,7 +170,7 @@ def _warn_of_names(order: Order) -> None:
         named = store.key_fingerprint is None
     if named and not read_ledger(order.run):
         click.echo(
-            "Patients are named in the run's plan, predictions and results, which only you can read; "
+            "Patients are named in the run's plan, predictions and results, closed to all but you or your group; "
             "msbatch pack --pseudonymise KEY makes a store without names."
         )
 

@@ -27,7 +27,7 @@ from msbatch.lock import check_free, run_lock
 from msbatch.plan import Plan, Task, load_plan
 
 LOCK_WAIT_S = 60
-LATE_FILES_S = "30"  # a shared file system may show the last files of other nodes late
+LATE_FILES_S = "60"  # a shared file system may show the last files of other nodes late
 
 
 @dataclass(frozen=True)

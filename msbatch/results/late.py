@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
+from contextlib import suppress
+from pathlib import Path
 
 from msbatch.errors import MsbatchError
 from msbatch.layout import RunDir, TaskDir
@@ -28,6 +31,13 @@ def wait_for_late(run: RunDir, wait_s: float) -> None:
 
 def _may_come(task: TaskDir) -> bool:
     try:
+        _look_again(task.root)
         return not task.done and read_state(task).phase in ("running", "done")
     except MsbatchError:  # what is damaged is said by the reducer
         return False
+
+
+def _look_again(folder: Path) -> None:
+    """Read a folder anew: what NFS once said is not there, it goes on saying for half a minute otherwise."""
+    with suppress(OSError), os.scandir(folder) as found:
+        list(found)
