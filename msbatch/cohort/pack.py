@@ -14,7 +14,7 @@ from msbatch.access import let_read
 from msbatch.cohort.fit import Fit, common_scale
 from msbatch.cohort.labels import LabelLevel, LabelRule
 from msbatch.cohort.prepare import Preparation, Refusal
-from msbatch.cohort.pseudonyms import FINGERPRINT, Key, pseudonymised, refuse_other_key, write_lookup
+from msbatch.cohort.pseudonyms import FINGERPRINT, Key, pseudonymised, refuse_other_file, refuse_other_key, write_lookup
 from msbatch.cohort.sheet import Columns
 from msbatch.cohort.table import CellFile, Cohort, Patient, read_cohort
 from msbatch.cohort.tally import PackReport, Tally, quarantine_path
@@ -128,6 +128,8 @@ def pack(
     options = options or PackOptions()
     for target in filter(None, (output, options.lookup)):
         _refuse_existing(target, options.overwrite)
+    if options.lookup is not None:
+        refuse_other_file(options.lookup, output)
     refuse_other_key(output, options.key)
     named = read_cohort(images, table, options.columns, options.rule)
     cohort = named if options.key is None else pseudonymised(named, options.key)

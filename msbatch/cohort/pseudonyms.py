@@ -24,6 +24,7 @@ from msbatch.text import safe
 KEY_BYTES = 32
 CHARACTERS = 10  # of base32: two of a million patients share one with a probability of 1 in 2000
 FINGERPRINT = "key_fingerprint"  # among a store's settings
+LOOKUP = ("pseudonym", "identifier")
 
 
 @dataclass(frozen=True, repr=False)
@@ -126,10 +127,28 @@ def telling_columns(attributes: Sequence[Mapping[str, str]]) -> tuple[str, ...]:
     return tuple(name for name in names if _tells_apart([own[name] for own in attributes]))
 
 
+def refuse_other_file(lookup: Path, store: Path) -> None:
+    """Refuse to write the private table in place of anything but an earlier one.
+
+    Raises
+    ------
+    MsbatchError
+        If its path is that of the store, or of a file that begins otherwise.
+    """
+    other = lookup.resolve() == store.resolve()
+    if lookup.exists() and not other:
+        with lookup.open("rb") as file:
+            other = file.readline(100).strip() != ",".join(LOOKUP).encode()
+    if other:
+        raise MsbatchError(
+            f"{lookup} is no table of pseudonyms, so --lookup does not replace it.", "Name another file."
+        )
+
+
 def write_lookup(path: Path, cohort: Cohort, key: Key) -> None:
     """Write the private table from pseudonyms to identifiers, sorted by pseudonym."""
     pairs = sorted((key.pseudonym(patient.identifier), safe(patient.identifier)) for patient in cohort.patients)
-    write_csv(path, ("pseudonym", "identifier"), pairs)
+    write_csv(path, LOOKUP, pairs)
 
 
 def refuse_other_key(store: Path, key: Key | None) -> None:

@@ -158,6 +158,20 @@ def test_the_private_table_leads_back(cohort: Folder, tmp_path: Path, options: P
         pack(*cohort, tmp_path / "d.h5", replace(options, lookup=lookup))
     assert lookup.read_bytes() == before
     assert not (tmp_path / "d.h5").exists()
+    pack(*cohort, tmp_path / "c.h5", replace(options, lookup=lookup, overwrite=True))
+    assert lookup.read_bytes() == before
+
+
+def test_the_private_table_takes_the_place_of_nothing_else(
+    cohort: Folder, tmp_path: Path, options: PackOptions
+) -> None:
+    images, table = cohort
+    before = table.read_bytes()
+    for lookup in (table, tmp_path / "c.h5"):
+        with pytest.raises(MsbatchError, match="does not replace it"):
+            pack(images, table, tmp_path / "c.h5", replace(options, lookup=lookup, overwrite=True))
+    assert table.read_bytes() == before
+    assert not (tmp_path / "c.h5").exists()
 
 
 def test_a_store_is_not_replaced_under_another_key_or_by_names(
