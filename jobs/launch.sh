@@ -62,7 +62,7 @@ read_conf() {
     strange=$(find "$folder" -maxdepth 0 "${others[@]}" &&
         find "$folder" -ignore_readdir_race -maxdepth 1 "${run[@]}" "${others[@]}") ||
         refuse "it cannot be looked at: $folder"
-    [ -z "$strange" ] || refuse "others can write to it, so nothing of it is run: ${strange%%$'\n'*}"
+    [ -z "$strange" ] || refuse "others can write to it, so nothing of it is run: ${strange%%$'\n'*}; see that it is yours (chmod go-w) and submit again"
     set +u # a site's scratch may name what this node does not set
     source "$1"
     set -u

@@ -173,7 +173,7 @@ def check_own(folder: Path) -> None:
 
 
 def _task_of(call: BatchCall) -> int | None:
-    return int(call.arguments[2]) if call.arguments[1] == "--task" else None
+    return int(call.arguments[2]) if call.arguments[1:2] == ("--task",) else None
 
 
 @contextmanager
