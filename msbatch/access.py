@@ -17,7 +17,8 @@ from msbatch.errors import MsbatchError
 PRIVATE_UMASK = 0o077
 SHARED_UMASK = 0o027
 SHARED_DIR = stat.S_ISGID | 0o750  # what is made in it has the folder's group
-READERS = stat.S_ISGID | stat.S_IRGRP | stat.S_IXGRP
+LISTING = stat.S_IRGRP | stat.S_IXGRP
+READERS = stat.S_ISGID | LISTING
 
 
 def file_mode() -> int:
@@ -85,6 +86,27 @@ def share(place: Path, group: str) -> None:
     for path in (*reversed(inside), place):  # the folder itself last: its mode says that all is done
         with suppress(FileNotFoundError):  # a temporary file of a task that runs
             let_read(path, number)
+
+
+def let_list(folder: Path, group: int) -> None:
+    """Let a group, by its number, enter and list one folder, unless it can; all else of its mode stays.
+
+    Raises
+    ------
+    MsbatchError
+        If the folder is somebody else's.
+    """
+    facts = folder.stat()
+    wanted = LISTING if facts.st_gid == group else LISTING >> 3
+    if facts.st_mode & wanted == wanted:
+        return
+    try:
+        os.chown(folder, -1, group)
+        folder.chmod(stat.S_IMODE(facts.st_mode) | LISTING)
+    except PermissionError:
+        raise MsbatchError(
+            f"The group cannot enter {folder}, which is not yours.", "Ask its owner, or keep runs elsewhere."
+        ) from None
 
 
 def let_read(path: Path, group: int) -> None:

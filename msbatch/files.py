@@ -15,14 +15,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from msbatch.access import dir_mode, file_mode
+from msbatch.access import dir_mode, file_mode, let_read
 from msbatch.errors import MsbatchError
 
 
-def make_dir(path: Path) -> Path:
-    """Create a folder, and its missing parents, that nobody can enter whom it does not concern."""
-    for folder in (*reversed(path.parents), path):  # mkdir(parents=True) would open the parents to others
+def make_dir(path: Path, group: int | None = None) -> Path:
+    """Create a folder, and its missing parents, that nobody can enter but the user and, where one is given, a group."""
+    missing = [folder for folder in (*reversed(path.parents), path) if not folder.is_dir()]
+    for folder in missing:  # mkdir(parents=True) would open the parents to others
         folder.mkdir(mode=dir_mode(), exist_ok=True)
+        if group is not None:
+            let_read(folder, group)
     return path
 
 

@@ -6,7 +6,7 @@ from datetime import date
 from itertools import count
 from pathlib import Path
 
-from msbatch.access import check_group, let_read, share, write_as
+from msbatch.access import check_group, let_list, share, write_as
 from msbatch.config import PlanSettings, Settings, is_frozen
 from msbatch.environment import describe_environment
 from msbatch.errors import MsbatchError
@@ -34,7 +34,10 @@ def create_or_reuse(plan: Plan, settings: Settings, new: bool = False) -> RunDir
     new : bool
         Make a new run whatever exists.
     """
-    runs = make_dir(settings.paths.runs)
+    group = None if settings.paths.share is None else check_group(settings.paths.share)
+    runs = make_dir(settings.paths.runs, group)
+    if group is not None:
+        let_list(runs, group)  # of other runs it shows no more than their dates
     with run_lock(runs / "plan.lock", LOCK_WAIT_S):
         run, plan = preview(plan, settings, new)
         _open_folder(run, settings.paths.share)
@@ -63,7 +66,6 @@ def find_by_signature(runs: Path, signature: str) -> RunDir | None:
 def _open_folder(run: RunDir, group: str | None) -> None:
     make_dir(run.root)
     if group is not None:
-        let_read(run.root.parent, check_group(group))  # of other runs it shows no more than their dates
         share(run.root, group)
     write_as(run.root)
 

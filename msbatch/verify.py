@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -58,6 +59,20 @@ class Finding:
     def bad(self) -> bool:
         """Whether something is not as it was written."""
         return self.state in ("damaged", "missing")
+
+
+def look(part: Part) -> list[Finding] | None:
+    """Make one check; None where all was not well, which a writer that moves files meanwhile can feign."""
+    found = last_look(part)
+    return None if any(finding.bad for finding in found) else found
+
+
+def last_look(part: Part) -> list[Finding]:
+    """Make one check that counts, be it as it may."""
+    try:
+        return list(part())
+    except FileNotFoundError as error:
+        return [Finding(Path(error.filename), "missing", f"{error.filename} is gone.")]
 
 
 def check_store(path: Path) -> Iterator[Finding]:
@@ -170,13 +185,17 @@ def _check_checkpoints(run: RunDir, folder: TaskDir) -> Iterator[Finding]:
         yield Finding(folder.checkpoints, "note", problem, f"rm -r {shlex.quote(str(folder.checkpoints))}")
         return
     for path in sorted(folder.checkpoints.glob("step-*.pt")):
-        beside, resumed = checkpoint_hash(path), resume(run, str(run.root))
-        if not beside.is_file():
-            yield Finding(path, "note", f"{path} has no hash, as its writer was killed; it is passed over.", resumed)
-        elif beside.read_text(errors="replace").strip() == sha256(path):
-            yield Finding(path)
-        else:
-            yield Finding(path, "damaged", f"{path} is damaged; the one before it serves, or the start.", resumed)
+        with suppress(FileNotFoundError):  # a task at work removes its older ones
+            yield _checkpoint(path, resume(run, str(run.root)))
+
+
+def _checkpoint(path: Path, resumed: str) -> Finding:
+    digest, beside = sha256(path), checkpoint_hash(path)
+    if not beside.is_file():
+        return Finding(path, "note", f"{path} has no hash, as its writer was killed; it is passed over.", resumed)
+    if beside.read_text(errors="replace").strip() == digest:
+        return Finding(path)
+    return Finding(path, "damaged", f"{path} is damaged; the one before it serves, or the start.", resumed)
 
 
 def _check_embedding(run: RunDir, plan: Plan, task: Task) -> Finding:

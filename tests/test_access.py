@@ -100,6 +100,19 @@ def test_share_opens_store_and_run_to_a_group(cli: Run, here: Path) -> None:
     assert modes(here / "runs") == {(True, 0o2750), (False, 0o640)}
 
 
+def test_folders_made_for_a_group_can_be_entered_by_it_and_others_keep_what_they_let(cli: Run, here: Path) -> None:
+    (here / "lab" / "runs").mkdir(parents=True, mode=0o755)
+    (here / "lab").chmod(0o700)
+    assert cli(*PACK[:-1], "lab/new/stores/c.h5", "--share", GROUP)[0] == 0
+    assert mode(here / "lab" / "new") == mode(here / "lab" / "new" / "stores") == 0o2750
+    (here / "msbatch.toml").write_text(f'[paths]\nshare = "{GROUP}"\nruns = "lab/runs"\n')
+    assert cli("plan", "lab/new/stores/c.h5")[0] == 0
+    assert (mode(here / "lab"), mode(here / "lab" / "runs")) == (0o700, 0o755)
+    (here / "lab" / "runs").chmod(0o1700)
+    assert cli("plan", "lab/new/stores/c.h5")[0] == 0
+    assert mode(here / "lab" / "runs") == 0o1750
+
+
 def test_a_run_that_exists_can_be_shared_and_stays_so(cli: Run, here: Path) -> None:
     cli(*PACK)
     cli("plan")

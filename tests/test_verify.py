@@ -7,7 +7,9 @@ import shlex
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -167,6 +169,29 @@ def test_a_damaged_checkpoint_is_named_and_one_without_a_hash_is_a_note(run: Run
     assert (code, findings["step-0000002.pt"]["state"]) == (0, "note")
     flip(folder / "step-0000001.pt")
     assert bad(told(cli, run.root)[1]) == {"step-0000001.pt": "damaged"}
+
+
+def test_checkpoints_that_a_task_writes_meanwhile_are_no_damage(run: RunDir, cli: Run) -> None:
+    embed_all(run)
+    run.task("resnet50", 0).manifest.unlink()
+    Attempt.claim(run.task("resnet50", 0)).write(phase="running")
+    folder, over = run.task("resnet50", 0).checkpoints, threading.Event()
+
+    def train() -> None:
+        for step in count(1):
+            save_checkpoint(folder, step, {"step": step}, lambda: None)
+            if over.wait(0.05):
+                break
+
+    task = threading.Thread(target=train)
+    task.start()
+    try:
+        for _ in range(5):
+            code, findings = told(cli, run.root)
+            assert (code, bad(findings)) == (0, {})
+    finally:
+        over.set()
+        task.join()
 
 
 def test_a_plan_that_was_edited_is_not_the_one_its_run_was_named_by(run: RunDir, cli: Run) -> None:

@@ -49,7 +49,9 @@ def init() -> None:
 @click.option(
     "--workers", type=click.IntRange(1), default=lambda: len(os.sched_getaffinity(0)), help="Decoding processes."
 )
-@click.option("--keep", type=CommaList(), help="Further columns to keep, such as sex,age.  [default: all]")
+@click.option(
+    "--keep", type=CommaList(), help="Further columns to keep, such as sex,age.  [default: all; with a key: none]"
+)
 @click.option("--pseudonymise", type=PATH, metavar="KEYFILE", help="Give patients pseudonyms under this key.")
 @click.option("--no-pseudonymise", "named", is_flag=True, help="Keep names, although the settings name a key.")
 @click.option("--lookup", type=PATH, help="With a key: where to write which pseudonym is whose. Keep it to yourself.")

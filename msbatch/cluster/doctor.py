@@ -13,7 +13,7 @@ from msbatch.cluster.runtime import LOOKS, Look
 from msbatch.cluster.sites import reducer_parameters, sbatch_options, task_parameters
 from msbatch.config import Settings, full_name, network_name
 from msbatch.errors import MsbatchError
-from msbatch.files import sha256
+from msbatch.files import hash_beside, sha256
 from msbatch.pretrained import find_weights
 from msbatch.store import Store
 from msbatch.trial import try_store
@@ -108,7 +108,7 @@ def _store(settings: Settings) -> str:
     try_store(path)
     with Store(path) as store:
         patients = len(store.patients)
-    record = path.with_name(f"{path.name}.sha256")
+    record = hash_beside(path)
     if not record.is_file():
         return f"{path}, {patients} patients; no hash lies beside it"
     if record.read_text().split()[:1] != [sha256(path)]:

@@ -156,19 +156,19 @@ def _adopt(run: RunDir, entry: Submission, job: str) -> Submission:
 
 
 def check_own(folder: Path) -> None:
-    """Check that nobody else can have written the pickles of a folder: whoever reads one runs it.
+    """Check that nobody else can have written the pickles and launcher's settings of a folder: reading them runs them.
 
     Raises
     ------
     MsbatchError
         If the folder or a pickle belongs to somebody else, is a link, or can be written by others.
     """
-    for path in (folder, *folder.glob("*.pkl")):
+    for path in (folder, *folder.glob("*.pkl"), *folder.glob("*.conf")):
         facts = path.lstat()
         if facts.st_uid != os.geteuid() or stat.S_ISLNK(facts.st_mode) or facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise MsbatchError(
                 f"{path} can be written by others, so nothing of it is run.",
-                f"See who wrote it; if it is yours: chmod -R go-w {folder}",
+                f"If it is yours: chmod -R go-w {folder}; if that changes nothing, keep runs on another file system.",
             )
 
 

@@ -16,7 +16,7 @@ from msbatch.cluster.batchcall import BatchCall
 from msbatch.cluster.freeze import freeze_code
 from msbatch.cluster.held import held, held_if_submitted
 from msbatch.cluster.ledger import Kind, Submission, read_ledger, record
-from msbatch.cluster.sbatch import Sbatch, settle
+from msbatch.cluster.sbatch import Sbatch, check_own, settle
 from msbatch.cluster.sites import launch_conf, reducer_parameters, task_parameters
 from msbatch.cluster.status import is_done
 from msbatch.config import ClusterSettings
@@ -202,6 +202,7 @@ def _submit(
     folder = make_dir(order.home.jobs / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{number}")
     code = order.run.frozen(digest).resolve()
     write_text(JobDir(folder).conf, conf_text(order, code, kind))
+    check_own(folder)  # some file systems let everybody write whatever is asked for; each task would refuse it
     entry = Submission(name, kind, folder, tuple(task.index for task in tasks))
     told = {"kind": kind, "folder": f"jobs/{folder.name}", "tasks": list(entry.tasks)}
     record(order.run, "submitting", name=name, **told, code_sha256=digest, image_sha256=order.image.sha256)

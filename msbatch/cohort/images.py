@@ -16,7 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from msbatch.cohort.pixels import PixelError
 from msbatch.cohort.raster import raster_extent, raster_pixels
 from msbatch.cohort.tiff import tiff_extent, tiff_pixels
-from msbatch.errors import MsbatchError
+from msbatch.errors import MsbatchError, disk_fails, explained
 from msbatch.files import open_regular
 
 MAX_FILE_MIB = 64
@@ -84,6 +84,8 @@ def decode(path: Path, max_side_px: int) -> NDArray[np.uint8]:
     ------
     ImageError
         As `read_extent`, and if the data is truncated or its samples have no defined meaning.
+    MsbatchError
+        If the disk fails, which says nothing of the image.
     """
     with _opened(path) as file:
         _checked_extent(path, file, max_side_px)
@@ -125,9 +127,16 @@ def _explained(path: Path) -> Iterator[None]:
         raise ImageError(path, "it does not exist") from None
     except UnidentifiedImageError:
         raise ImageError(path, "it cannot be decoded: its header is damaged") from None
+    except OSError as error:
+        # A disk that fails says nothing of the image: leaving it out would make another cohort of the same files.
+        raise explained(error, path) if disk_fails(error.errno) else _undecodable(path, error) from None
     except Exception as error:  # decoders raise whatever they like on damaged bytes
-        said = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
-        raise ImageError(path, f"it cannot be decoded: {said}") from None
+        raise _undecodable(path, error) from None
+
+
+def _undecodable(path: Path, error: Exception) -> ImageError:
+    said = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+    return ImageError(path, f"it cannot be decoded: {said}")
 
 
 def _check_bytes(path: Path, file: BinaryIO) -> None:

@@ -21,7 +21,7 @@ from msbatch.cohort.tally import PackReport, Tally, quarantine_path
 from msbatch.cohort.workers import OrderedMap, ordered_map
 from msbatch.cohort.writer import Canvas, Cell, create_store, verify
 from msbatch.errors import MsbatchError
-from msbatch.files import atomic_path, sha256, write_csv, write_text
+from msbatch.files import atomic_path, hash_beside, make_dir, sha256, write_csv, write_text
 from msbatch.text import safe
 
 Advance = Callable[[int], None]
@@ -51,7 +51,7 @@ class PackOptions:
     overwrite : bool
         Replace an existing store once the new one is whole.
     keep : tuple of str, optional
-        Further columns of the table to keep; all where left out.
+        Further columns of the table to keep; where left out, all without a key and none with one.
     key : Key, optional
         Patients get pseudonyms under it, and nothing that is written holds their names or those of their files.
     lookup : Path, optional
@@ -79,7 +79,8 @@ class PackOptions:
     @property
     def columns(self) -> Columns:
         """Which column of the table is which."""
-        return Columns(self.patient, self.label, self.path, self.keep)
+        keep = () if self.keep is None and self.key is not None else self.keep
+        return Columns(self.patient, self.label, self.path, keep)
 
     @property
     def rule(self) -> LabelRule:
@@ -126,11 +127,7 @@ def pack(
         most images are whole fields of view, a file is left out under `strict`, or the disk is full.
     """
     options = options or PackOptions()
-    for target in filter(None, (output, options.lookup)):
-        _refuse_existing(target, options.overwrite)
-    if options.lookup is not None:
-        refuse_other_file(options.lookup, output)
-    refuse_other_key(output, options.key)
+    _check_targets(output, options)
     named = read_cohort(images, table, options.columns, options.rule)
     cohort = named if options.key is None else pseudonymised(named, options.key)
     tally = Tally(options.strict)
@@ -140,24 +137,16 @@ def pack(
         long_sides = _read_headers(cohort, preparation, tally, run, progress)
         scale = common_scale(list(long_sides.values()), options.size_px, options.fit)
         source = _Source(cohort, replace(preparation, scale=scale), frozenset(long_sides), options.key)
-        with atomic_path(output, lambda: _before_commit(output, options, tally)) as temporary:
+        make_dir(output.parent, options.group)
+        with atomic_path(output, lambda: _before_commit(output, options, tally, named)) as temporary:
             _write(temporary, source, tally, run, progress)
             _refuse_taken_over(temporary, output)
             verify(temporary, tally.patients)
             digest = sha256(temporary)
-            if options.group is not None:
-                let_read(temporary, options.group)
-        write_text(hash_path(output), f"{digest}  {output.name}\n")
-        if options.group is not None:
-            let_read(hash_path(output), options.group)
-    if options.key is not None and options.lookup is not None:
-        write_lookup(options.lookup, named, options.key)
+            _let_read(temporary, options)
+        write_text(hash_beside(output), f"{digest}  {output.name}\n")
+        _let_read(hash_beside(output), options)
     return _report(output, source, tally, digest)
-
-
-def hash_path(output: Path) -> Path:
-    """Where a store's hash stands, in the format of sha256sum."""
-    return output.with_name(f"{output.name}.sha256")
 
 
 @dataclass(frozen=True)
@@ -244,10 +233,17 @@ def _report(output: Path, source: _Source, tally: Tally, digest: str) -> PackRep
         dropped=cohort.dropped,
         varying=cohort.varying,
         sha256=digest,
-        telling=cohort.telling,
-        kept=tuple(cohort.patients[0].attributes) if source.key else (),
+        left_out=cohort.left_out,
         pseudonyms=source.key is not None,
     )
+
+
+def _check_targets(output: Path, options: PackOptions) -> None:
+    for target in filter(None, (output, options.lookup)):
+        _refuse_existing(target, options.overwrite)
+    if options.lookup is not None:
+        refuse_other_file(options.lookup, output)
+    refuse_other_key(output, options.key)
 
 
 def _refuse_existing(output: Path, overwrite: bool) -> None:
@@ -279,10 +275,12 @@ def _refuse_empty(patient: Patient, cells: int, tally: Tally) -> None:
     )
 
 
-def _before_commit(output: Path, options: PackOptions, tally: Tally) -> None:
+def _before_commit(output: Path, options: PackOptions, tally: Tally, named: Cohort) -> None:
     _refuse_existing(output, options.overwrite)
+    if options.key is not None and options.lookup is not None:
+        write_lookup(options.lookup, named, options.key)
     # A hash may be missing for a moment, but must never stand beside a store of other bytes.
-    hash_path(output).unlink(missing_ok=True)
+    hash_beside(output).unlink(missing_ok=True)
     if tally.quarantined and options.key is None:
         left_out = [(safe(file), reason) for file, reason in sorted(tally.quarantined.items())]
         write_csv(quarantine_path(output), ("file", "reason"), left_out)
@@ -290,8 +288,13 @@ def _before_commit(output: Path, options: PackOptions, tally: Tally) -> None:
         quarantine_path(output).unlink(missing_ok=True)
 
 
+def _let_read(path: Path, options: PackOptions) -> None:
+    if options.group is not None:
+        let_read(path, options.group)
+
+
 def _remove_leftovers(output: Path) -> None:
-    for target in (output, hash_path(output), quarantine_path(output)):
+    for target in (output, hash_beside(output), quarantine_path(output)):
         for leftover in output.parent.glob(f".{glob.escape(target.name)}.tmp.*"):
             leftover.unlink(missing_ok=True)
 

@@ -10,10 +10,11 @@ import re
 import secrets
 import stat
 import unicodedata
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
+
+import h5py
 
 from msbatch.cohort.table import Cohort
 from msbatch.errors import MsbatchError
@@ -93,7 +94,7 @@ def read_key(path: Path) -> Key:
 
 
 def pseudonymised(cohort: Cohort, key: Key) -> Cohort:
-    """Give a cohort under pseudonyms and in their order, without the columns in which each patient is told apart.
+    """Give a cohort under pseudonyms and in their order.
 
     Raises
     ------
@@ -108,23 +109,8 @@ def pseudonymised(cohort: Cohort, key: Key) -> Cohort:
                 f"The patients {other} and {patient.identifier} have the same pseudonym.",
                 "Write them alike if they are one patient, else rename one.",
             )
-    telling = telling_columns([patient.attributes for patient in cohort.patients])
-    patients = [
-        replace(
-            patient,
-            identifier=key.pseudonym(patient.identifier),
-            attributes={name: value for name, value in patient.attributes.items() if name not in telling},
-        )
-        for patient in cohort.patients
-    ]
-    ordered = tuple(sorted(patients, key=lambda patient: patient.identifier))
-    return replace(cohort, patients=ordered, telling=telling)
-
-
-def telling_columns(attributes: Sequence[Mapping[str, str]]) -> tuple[str, ...]:
-    """Name the columns with a text, or a number of six digits and more, that no two patients share."""
-    names = attributes[0] if attributes else ()
-    return tuple(name for name in names if _tells_apart([own[name] for own in attributes]))
+    patients = [replace(patient, identifier=key.pseudonym(patient.identifier)) for patient in cohort.patients]
+    return replace(cohort, patients=tuple(sorted(patients, key=lambda patient: patient.identifier)))
 
 
 def refuse_other_file(lookup: Path, store: Path) -> None:
@@ -157,9 +143,17 @@ def refuse_other_key(store: Path, key: Key | None) -> None:
     Raises
     ------
     MsbatchError
-        If the store was packed under another key, or under a key and none is given.
+        If the store was packed under another key, or under a key and none is given, or if that cannot be told.
     """
-    before = _fingerprint(store)
+    try:
+        before = _fingerprint(store)
+    except MsbatchError:
+        if key is not None:
+            return
+        raise MsbatchError(
+            f"{store} cannot be read, so it may hold pseudonyms.",
+            "Give its key with --pseudonymise, or remove it first.",
+        ) from None
     if before is None:
         return
     if key is None:
@@ -175,24 +169,10 @@ def refuse_other_key(store: Path, key: Key | None) -> None:
 
 
 def _fingerprint(store: Path) -> str | None:
-    try:
-        with Store(store) as opened:
-            return opened.key_fingerprint
-    except MsbatchError:  # what cannot be read has no names to keep
+    if not h5py.is_hdf5(store):
         return None
-
-
-def _tells_apart(values: Sequence[str]) -> bool:
-    known = [value for value in values if value]
-    return len(set(known)) == len(known) >= 3 and not all(map(_is_measurement, known))
-
-
-def _is_measurement(value: str) -> bool:
-    try:
-        float(value)
-    except ValueError:
-        return False
-    return not (value.isdecimal() and len(value) >= 6)
+    with Store(store) as opened:
+        return opened.key_fingerprint
 
 
 def _check_private(path: Path, facts: os.stat_result) -> None:

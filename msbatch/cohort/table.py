@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from msbatch.cohort.identifiers import check_identifiers
+from msbatch.cohort.images import SLIDES
 from msbatch.cohort.labels import LabelRule, choose_classes
 from msbatch.cohort.sheet import Columns, Sheet, read_sheet
 from msbatch.errors import MsbatchError
 from msbatch.text import has_control, shown
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+REFUSED = (".dcm", ".dicom", ".gif", ".webp", ".jp2", ".heic", *SLIDES)  # told why, rather than passed over
 
 Row = dict[str, str]
 Files = dict[str, list[tuple[str, Row]]]
@@ -56,15 +58,15 @@ class Cohort:
         Rows left out because their label is of neither class.
     varying : tuple of str
         Columns that no attribute came of, since they vary within a patient.
-    telling : tuple of str
-        Columns that no attribute came of, since they tell who a patient is.
+    left_out : tuple of str
+        Columns that no attribute came of, since they were not among those to keep.
     """
 
     patients: tuple[Patient, ...]
     classes: tuple[str, str]
     dropped: int
     varying: tuple[str, ...]
-    telling: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,8 @@ def read_cohort(images: Path, table: Path, columns: Columns, rule: LabelRule) ->
         Patient(name, _cell_files(files[name], roles.label, classes), _attributes(files[name], others, varying))
         for name in sorted(files)
     ]
-    return Cohort(tuple(patients), classes, len(sheet.rows) - len(rows), varying)
+    left_out = tuple(name for name in roles.others(sheet) if name not in others)
+    return Cohort(tuple(patients), classes, len(sheet.rows) - len(rows), varying, left_out)
 
 
 def _find_roles(sheet: Sheet, columns: Columns) -> _Roles:
@@ -203,7 +206,7 @@ def _found(images: Path, sheet: Sheet, rows: dict[int, Row], patient: str) -> Fi
 
 
 def _images_in(folder: Path) -> list[Path]:
-    found = [p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")]
+    found = [p for p in folder.rglob("*") if p.suffix.lower() in (*SUFFIXES, *REFUSED) and not p.name.startswith(".")]
     strange = [str(path) for path in found if has_control(str(path))]
     if strange:
         raise MsbatchError(f"The name {shown(strange[0])} holds a control character or is not UTF-8.", "Rename it.")

@@ -34,10 +34,8 @@ class PackReport:
         Columns of the table that no attribute came of, since they vary within a patient.
     sha256 : str
         Of the store's bytes.
-    telling : tuple of str
-        Columns of the table that no attribute came of, since they tell who a patient is.
-    kept : tuple of str
-        Columns that patients keep under their pseudonyms.
+    left_out : tuple of str
+        Columns of the table that no attribute came of, since they were not among those to keep.
     pseudonyms : bool
         Whether the store holds pseudonyms.
     """
@@ -52,8 +50,7 @@ class PackReport:
     dropped: int
     varying: tuple[str, ...]
     sha256: str
-    telling: tuple[str, ...] = ()
-    kept: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
     pseudonyms: bool = False
 
     def text(self) -> str:
@@ -63,17 +60,16 @@ class PackReport:
         notes = {
             f"The cohort was scaled by {self.scale:.3f} to fit the canvas.": self.scale != 1,
             f"Cropped to the canvas: {self.cropped} images.": self.cropped > 0,
-            self._left_out(): bool(self.quarantined),
+            self._quarantine(): bool(self.quarantined),
             f"Left out: {self.dropped} rows of other labels.": self.dropped > 0,
             f"No attribute, since they vary within a patient: {', '.join(self.varying)}.": bool(self.varying),
-            f"Left out, as it tells who a patient is: {', '.join(self.telling)}.": bool(self.telling),
-            f"Kept as they are beside the pseudonyms: {', '.join(self.kept)}; choose with --keep.": bool(self.kept),
+            f"Columns left out: {', '.join(self.left_out)}; name those that may stay with --keep.": bool(self.left_out),
             f"Warning: there is no cell of class {', '.join(empty)}; such a cohort cannot be planned.": bool(empty),
         }
         first = f"Packed {self.patients} patients, {self.cells} cells ({classes}) into {self.output}."
         return "\n".join([first, *(note for note, holds in notes.items() if holds)])
 
-    def _left_out(self) -> str:
+    def _quarantine(self) -> str:
         """Say which files were left out; where patients have pseudonyms, here alone: files are named after patients."""
         first = f"Left out: {len(self.quarantined)} files"
         if not self.pseudonyms:

@@ -97,7 +97,7 @@ def test_a_job_that_arrives_soon_after_who_submitted_it_was_killed_is_adopted(or
     assert [entry.job for entry in read_ledger(order.run)] == ["100"]
 
 
-@pytest.mark.parametrize("name", ["", "*.pkl"])
+@pytest.mark.parametrize("name", ["", "*.pkl", "launch.conf"])
 def test_a_pickle_that_others_can_write_is_never_run(order: Order, slurm: FakeSlurm, name: str) -> None:
     slurm.behaves("kills before")
     submit_and_be_killed(order)

@@ -95,6 +95,10 @@ def test_unusable_files_are_listed_with_their_reason_and_the_rest_is_packed(coho
     (images / "P1" / "cut.png").write_bytes((images / "P1" / "0.png").read_bytes()[:500])
     Image.new("RGB", (100, 20)).save(images / "P2" / "field.png")
     (images / "P3" / "gone.png").symlink_to("nowhere.png")
+    (images / "P3" / "scan.dcm").write_bytes(b"\0" * 128 + b"DICM")
+    (images / "P3" / "slide.SVS").write_bytes(b"II*\0")
+    (images / "P3" / "moving.gif").write_bytes(b"GIF89a")
+    (images / "P3" / "notes.txt").write_text("no image, so nobody misses it")
     report = pack(*cohort, tmp_path / "c.h5", SMALL)
     assert report.cells == 12
     found = quarantine(tmp_path / "c.h5")
@@ -105,10 +109,13 @@ def test_unusable_files_are_listed_with_their_reason_and_the_rest_is_packed(coho
         "P1/cut.png": "cannot be decoded",
         "P2/field.png": "100 x 20 px",
         "P3/gone.png": "does not exist",
+        "P3/scan.dcm": "DICOM",
+        "P3/slide.SVS": "whole slide",
+        "P3/moving.gif": "no PNG, JPEG, TIFF or BMP",
     }
     assert found.keys() == reasons.keys()
     assert all(reason in found[name] for name, reason in reasons.items())
-    assert "Left out: 5 files" in report.text()
+    assert "Left out: 8 files" in report.text()
 
 
 def test_a_file_that_a_spreadsheet_would_run_is_quoted_in_the_list(cohort: Cohort, tmp_path: Path) -> None:
