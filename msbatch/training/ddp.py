@@ -31,6 +31,7 @@ from msbatch.training.stop import beat
 
 TIMEOUT = timedelta(minutes=10)
 GRACE_S = 5.0
+PADDING = b"\xff"  # in no text that is encoded as UTF-8
 
 
 @dataclass(frozen=True)
@@ -72,19 +73,17 @@ class World:
 
     def any(self, flag: bool) -> bool:
         """Say in every process whether the flag is up in at least one."""
-        if self.size == 1:
-            return flag
-        vote = torch.tensor(int(flag))
-        dist.all_reduce(vote, dist.ReduceOp.MAX, group=self.control)
-        return bool(vote)
+        return bool(self._largest(int(flag)))
 
     def first(self, word: str) -> str:
         """Give in every process the first word that is not empty in any; empty where there is none."""
-        if self.size == 1:
+        letters = word.encode("utf-8", "surrogatepass")  # a file's name in it may be no text
+        longest = self._largest(len(letters))
+        if self.size == 1 or not longest:
             return word
-        words: list[Any] = [None] * self.size
-        dist.all_gather_object(words, word, group=self.control)
-        return next(filter(None, words), "")
+        own = torch.frombuffer(bytearray(letters.ljust(longest, PADDING)), dtype=torch.uint8)
+        words = [bytes(padded).rstrip(PADDING) for padded in self.gather(own[None], self.size).tolist()]
+        return next(filter(None, words)).decode("utf-8", "surrogatepass")
 
     def beat(self) -> None:
         """Show the launcher that the task goes on; the first process speaks for all."""
@@ -108,12 +107,20 @@ class World:
         """
         if self.size == 1:
             return share
-        shares: list[Any] = [None] * self.size
-        dist.all_gather_object(shares, share.cpu())
-        whole = torch.empty((length, *share.shape[1:]), dtype=share.dtype)
-        for rank, part in enumerate(shares):
-            whole[rank :: self.size] = part
-        return whole
+        longest, own = -(-length // self.size), len(range(self.rank, length, self.size))
+        padded = torch.zeros((longest, *share.shape[1:]), dtype=share.dtype)
+        padded[:own] = share
+        shares = padded.new_empty((self.size, *padded.shape))
+        dist.all_gather(list(shares), padded, group=self.control)
+        return shares.transpose(0, 1).flatten(0, 1)[:length]
+
+    def _largest(self, number: int) -> int:
+        """Give in every process the largest of all their numbers."""
+        if self.size == 1:
+            return number
+        vote = torch.tensor(number)
+        dist.all_reduce(vote, dist.ReduceOp.MAX, group=self.control)
+        return int(vote)
 
 
 @dataclass(frozen=True)
