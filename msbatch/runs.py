@@ -17,6 +17,7 @@ from msbatch.plan import Plan, load_plan, save_plan
 from msbatch.settings_file import to_toml
 
 LOCK_WAIT_S = 60
+BEFORE_THE_PLAN = ("environment.json", "settings.toml")
 
 
 def create_or_reuse(plan: Plan, settings: Settings, new: bool = False) -> RunDir:
@@ -91,6 +92,16 @@ def _plan_settings(settings: PlanSettings, plan: Plan) -> PlanSettings:
 
 
 def _free_folder(runs: Path, signature: str) -> Path:
+    begun = sorted(folder for folder in runs.glob(f"*-{signature[:8]}*") if _was_given_up(folder))
+    if begun:
+        return begun[0]
     name = f"{date.today().isoformat()}-{signature[:8]}"
     names = (name if number == 1 else f"{name}-{number}" for number in count(1))
     return next(runs / free for free in names if not (runs / free).exists())
+
+
+def _was_given_up(folder: Path) -> bool:
+    """Whether whoever made a run's folder was killed before there was anything to lose."""
+    return folder.is_dir() and all(
+        path.name.startswith(".") or path.name in BEFORE_THE_PLAN for path in folder.iterdir()
+    )

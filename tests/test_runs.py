@@ -44,6 +44,17 @@ def test_a_run_holds_plan_settings_and_environment(plan_with: Planner, tmp_path:
     assert environment["packages"]["click"]
 
 
+def test_a_folder_whose_maker_was_killed_before_the_plan_was_there_is_taken(plan_with: Planner) -> None:
+    first = plan_with()
+    first.plan.unlink()
+    (first.root / ".plan.json.tmp.1").write_text("{")
+    assert plan_with().root == first.root
+    assert sorted(path.name for path in first.root.iterdir()) == ["environment.json", "plan.json", "settings.toml"]
+    first.plan.unlink()
+    first.submissions.touch()
+    assert plan_with().root != first.root
+
+
 def test_the_same_settings_find_the_same_run(plan_with: Planner) -> None:
     first = plan_with()
     before = load_plan(first.plan)
