@@ -13,7 +13,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from commands import Run
+from commands import QUICK, Run
 from sif_files import LABELS, install_stand_in, write_sif
 
 from msbatch.cli.app import COMMANDS
@@ -22,18 +22,6 @@ from msbatch.plan import load_plan
 from msbatch.results.boards import CURVES
 from msbatch.results.curves import read_curves
 from msbatch.settings_file import load_settings
-
-QUICK = """
-[plan]
-backbones = ["test_vit"]
-[training]
-steps = 6
-eval_every = 3
-input_px = 32
-batch_size = 8
-[weights]
-pretrained = false
-"""
 
 
 @pytest.fixture

@@ -6,22 +6,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from commands import Run
+from commands import QUICK, Run
 from runs import make_store
 
 from msbatch.layout import list_runs
 from msbatch.plan import load_plan
-
-QUICK = """
-[plan]
-backbones = ["test_vit"]
-[training]
-steps = 6
-input_px = 32
-batch_size = 8
-[weights]
-pretrained = false
-"""
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from commands import Run
+from commands import QUICK, Run
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from sightings import needles, seen_in_files, watched_processes
@@ -30,18 +30,6 @@ from msbatch.layout import RunDir, list_runs
 
 CANARY = f"Canary{secrets.token_hex(4)}"  # of its own, as tests may run beside others on one machine
 NAME = CANARY.encode()
-
-SETTINGS = """
-[plan]
-backbones = ["test_vit"]
-[training]
-steps = 6
-eval_every = 3
-input_px = 32
-batch_size = 8
-[weights]
-pretrained = false
-"""
 
 PACK = ("pack", f"{CANARY}_images", "--table", f"{CANARY}.csv", "-o", "study/cohort.h5", "--size", "48")
 
@@ -126,7 +114,7 @@ def study(folder: Path, umask: int, environment: dict[str, str], steps: Sequence
     packed = command(folder, umask, environment, *PACK, *key)
     assert "Packed 4 patients, 16 cells" in packed.stdout, packed.stdout + packed.stderr
     own = folder / "study"
-    (own / "msbatch.toml").write_text(SETTINGS)
+    (own / "msbatch.toml").write_text(QUICK)
     said = ""
     with watched_processes() as shown:
         for words in steps:
@@ -310,7 +298,7 @@ def test_names_on_a_cluster_are_spoken_of_once_per_run(
     cli("key", "new", "key")
     cli(*PACK, *(("--pseudonymise", "key") if key else ()))
     monkeypatch.chdir(here / "study")
-    (here / "study" / "msbatch.toml").write_text(SETTINGS)
+    (here / "study" / "msbatch.toml").write_text(QUICK)
     said = [cli("submit", "--yes", "--runtime", "none", "--folds", fold)[1] for fold in "012"]
     assert all("Submitted 1 tasks" in each for each in said)
     lines = [line for each in said for line in each.splitlines() if "Patients are named" in line]
