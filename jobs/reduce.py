@@ -8,7 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the msbatch beside this script is the one that runs
 
 from msbatch.access import write_as
-from msbatch.errors import IncompleteError, MsbatchError
+from msbatch.errors import IncompleteError, MsbatchError, explained
 from msbatch.layout import RunDir
 from msbatch.logs import configure
 
@@ -30,6 +30,9 @@ def main() -> int:
     except MsbatchError as error:
         logging.getLogger("msbatch").error("%s", error)
         return error.exit_code
+    except OSError as error:  # no space left, a folder that may not be written, ...
+        logging.getLogger("msbatch").error("%s", explained(error))
+        return MsbatchError.exit_code
     for gap in missing:  # the reason may name a patient, and a log must not
         logging.getLogger("msbatch").warning("%s fold %d is missing: see missing.csv", gap.backbone, gap.fold)
     return IncompleteError.exit_code if missing else 0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+from pathlib import Path
+
 from msbatch.text import printable
 
 LONGEST = 2000  # characters of a message: a file may hold a name of any length
@@ -40,3 +43,31 @@ class StoppedError(MsbatchError):
     """A task stopped because it was asked to; it resumes from its checkpoint."""
 
     exit_code = 75
+
+
+class DiskError(MsbatchError):
+    """The disk that holds a file fails, or the way to it; that says nothing of the file."""
+
+
+def disk_fails(number: int | None) -> bool:
+    """Say whether an error number of the system tells of the disk, or of the way to it, rather than of a file."""
+    return number in (errno.EIO, errno.ESTALE)
+
+
+def explained(error: OSError, path: Path | None = None) -> MsbatchError:
+    """Say in words which file the system refused, why, and what to do.
+
+    Parameters
+    ----------
+    error : OSError
+        As the system gave it.
+    path : Path, optional
+        The file; one that is being read or written is not named by the error itself.
+    """
+    name = path or error.filename
+    problem = f"{name}: {error.strerror or error}." if name else f"{error}"
+    if disk_fails(error.errno):
+        return DiskError(problem, "Its disk fails, or the way to it: try again later, or bring the file from a copy.")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return MsbatchError(problem, "See with ls -ld who may do that, or choose another place.")
+    return MsbatchError(problem)

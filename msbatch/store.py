@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -14,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msbatch import schema
-from msbatch.errors import MsbatchError
+from msbatch.errors import DiskError, MsbatchError, disk_fails, explained
 from msbatch.files import sha256
 from msbatch.schema import PATIENTS, SchemaError
 from msbatch.text import has_control
@@ -40,6 +42,8 @@ class Store:
     StoreError
         If the file is missing, truncated, of another format or of another version, or holds anything that
         `msbatch pack` does not write. The other methods raise it where a value is damaged.
+    DiskError
+        If the disk fails, also later.
     """
 
     def __init__(self, path: Path) -> None:
@@ -130,7 +134,8 @@ class Store:
     def some_images(self, patient: str, rows: Iterable[int]) -> NDArray[np.uint8]:
         """Read some of a patient's cells, one by one: indexing HDF5 by a list is far slower."""
         images = self._dataset(patient, "images")
-        return np.stack([images[int(row)] for row in rows])
+        with self._explained():
+            return np.stack([images[int(row)] for row in rows])
 
     def labels(self, patient: str) -> NDArray[np.uint8]:
         """Read the class of each cell, shape (n,): 0 negative, 1 positive."""
@@ -178,11 +183,12 @@ class Store:
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except StoreError:
+        except (StoreError, DiskError):
             raise
         except SchemaError as error:
             self._refuse(str(error), "Pack the images again.")
         except Exception as error:  # HDF5 has an error for everything, and none of its own
+            _raise_if_disk_fails(self.path, error)
             self._refuse(f"it is damaged: {' '.join(str(error).split())}", "Pack the images again.")
 
     def _refuse(self, reason: str, hint: str) -> NoReturn:
@@ -196,11 +202,17 @@ def verify_store(path: Path, wanted_sha256: str) -> None:
     ------
     StoreError
         If the file is missing or its bytes differ.
+    MsbatchError
+        If it cannot be read.
     """
     if not path.is_file():
         raise StoreError(f"{path} does not exist.", "The plan names it as its store: bring it back or draw a new plan.")
     facts = path.stat()
-    if _sha256(path, facts.st_mtime_ns, facts.st_size) != wanted_sha256:
+    try:
+        found = _sha256(path, facts.st_mtime_ns, facts.st_size)
+    except OSError as error:
+        raise explained(error, path) from None
+    if found != wanted_sha256:
         raise StoreError(f"{path} was changed since the plan was drawn.", "Draw a new plan with: msbatch plan")
 
 
@@ -217,6 +229,15 @@ def _open(path: Path) -> h5py.File:
     try:
         return h5py.File(path, "r", locking=False)
     except OSError as error:
+        _raise_if_disk_fails(path, error)
         raise StoreError(
-            f"{path} cannot be opened as HDF5, perhaps it is truncated: {error}.", "Pack the images again."
+            f"{path} cannot be opened as HDF5, perhaps it is truncated: {' '.join(str(error).split())}.",
+            "Pack the images again.",
         ) from None
+
+
+def _raise_if_disk_fails(path: Path, error: Exception) -> None:
+    """Tell a disk that fails from a file that is damaged: HDF5 says the system's error number among many words."""
+    number = re.search(r"\berrno = (\d+)", str(error))
+    if number and disk_fails(int(number[1])):
+        raise explained(OSError(int(number[1]), os.strerror(int(number[1]))), path) from None

@@ -1,4 +1,4 @@
-"""Small file systems that are full, where this machine lets us mount one."""
+"""File systems that are full or may not be written, where this machine lets us mount one."""
 
 import os
 import subprocess
@@ -27,3 +27,20 @@ def fill(disk: Path, leave_bytes: int) -> Path:
     ballast = disk / "ballast"
     ballast.write_bytes(b"0" * (space.f_bavail * space.f_frsize - leave_bytes))
     return ballast
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """Let nobody write in a folder, not even root; skip where that cannot be done."""
+    if os.geteuid() != 0:
+        folder.chmod(0o500)
+        yield
+        folder.chmod(0o700)
+        return
+    if subprocess.run(["mount", "--bind", str(folder), str(folder)], capture_output=True, check=False).returncode:
+        pytest.skip("a folder cannot be mounted here")
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(folder)], check=True)
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from msbatch.access import keep_private
-from msbatch.errors import MsbatchError
+from msbatch.errors import MsbatchError, explained
 
 COMMANDS = {
     "demo": "study",
@@ -90,7 +90,7 @@ def main() -> None:
     except MsbatchError as error:
         _stop(f"Error: {error}", error.exit_code)
     except OSError as error:  # no space left, a folder that may not be written, ...
-        _stop(f"Error: {error}", 1)
+        _stop(f"Error: {explained(error)}", 1)
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("msbatch"):
             raise

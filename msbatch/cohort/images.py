@@ -84,7 +84,7 @@ def decode(path: Path, max_side_px: int) -> NDArray[np.uint8]:
     ------
     ImageError
         As `read_extent`, and if the data is truncated or its samples have no defined meaning.
-    MsbatchError
+    DiskError
         If the disk fails, which says nothing of the image.
     """
     with _opened(path) as file:

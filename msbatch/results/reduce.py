@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from msbatch.checksums import NAME, fill_sums
 from msbatch.config import is_frozen
-from msbatch.errors import MsbatchError
+from msbatch.errors import DiskError, MsbatchError
 from msbatch.files import atomic_path, fill_csv, json_text, remove_temporary
 from msbatch.layout import RunDir
 from msbatch.lock import run_lock
@@ -44,7 +44,8 @@ def reduce(run: RunDir) -> Reduction:
     Raises
     ------
     MsbatchError
-        If the plan cannot be read. Unusable predictions raise nothing: they are listed as missing.
+        If the plan cannot be read, or the disk of the store fails. Unusable predictions raise nothing: they are listed
+        as missing.
     """
     plan = load_plan(run.plan)
     # Sums in another order differ in their last digit: results must not depend on the number of cores.
@@ -107,6 +108,8 @@ def _read_cohort(
         verify_store(path, plan.store.sha256)
         with Store(path) as store:
             subjects = read_subjects(store, embeddings)
+    except DiskError:  # the tables that are there may still have what it does not give now
+        raise
     except MsbatchError as error:
         missing += without(plan, origins, error.problem)
         return None, [], error.problem

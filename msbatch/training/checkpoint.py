@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from msbatch.errors import MsbatchError
+from msbatch.errors import MsbatchError, disk_fails
 from msbatch.files import atomic_path, sha256, write_text
 from msbatch.layout import checkpoint_hash
 from msbatch.training.faults import FULL, disk_error
@@ -115,7 +115,12 @@ def _newest_first(folder: Path) -> list[Path]:
 
 def _is_whole(path: Path) -> bool:
     digest = checkpoint_hash(path)
-    return digest.is_file() and digest.read_text().strip() == sha256(path)
+    try:
+        return digest.is_file() and digest.read_text().strip() == sha256(path)
+    except OSError as error:
+        if disk_fails(error.errno):
+            return False
+        raise
 
 
 def _compare(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

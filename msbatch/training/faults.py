@@ -8,7 +8,7 @@ import logging
 import torch
 import torch.distributed as dist
 
-from msbatch.errors import MsbatchError
+from msbatch.errors import MsbatchError, explained
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FULL_WORDS = ("No space left on device", "Disk quota exceeded")
@@ -21,6 +21,7 @@ LOST_WORDS = (
     "imed out after",
 )
 LOST = "another process of the task, or its node, was lost"
+RESUME = "Submit again to resume it."
 KILLED_WORDS = "killed by signal: Killed"
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ def as_told(error: Exception) -> MsbatchError:
     if words is None:
         log.error("An error that nobody foresaw:", exc_info=error)
         words = f"{type(error).__name__}: {_first_line(error)}"
-    return MsbatchError(words, "Submit again to resume it.")
+    return MsbatchError(words, _advice(error))
 
 
 def disk_error(error: BaseException) -> OSError | None:
@@ -57,7 +58,14 @@ def _known(error: Exception) -> str | None:
         return f"the disk is full: {text}"
     if isinstance(error, dist.DistError) or any(words in text for words in LOST_WORDS):
         return f"{LOST}: {text}"
-    return f"{type(error).__name__}: {text}" if isinstance(error, OSError) else None
+    if isinstance(error, OSError):
+        return explained(error).problem if error.filename else f"{type(error).__name__}: {text}"
+    return None
+
+
+def _advice(error: Exception) -> str:
+    first = explained(error).hint if isinstance(error, OSError) else ""
+    return f"{first} Then submit again to resume it." if first else RESUME
 
 
 def _first_line(error: Exception) -> str:
