@@ -33,24 +33,34 @@ def _nothing_stays() -> Iterator[None]:
     stop_all()
 
 
-@pytest.fixture
-def make_run(store_path: Path, tmp_path: Path) -> MakeRun:
-    def make(
-        name: str,
-        backbone: str = "test_vit",
-        compute: dict[str, Any] | None = None,
-        augment: dict[str, Any] | None = None,
-        **training: Any,
-    ) -> RunDir:
-        values = {
-            "plan": {"backbones": [backbone], "seed": 3},
-            "training": {**TINY, **training},
-            "weights": {"pretrained": False, "dir": str(tmp_path / "weights")},
-            "compute": compute or {},
-            "augment": augment or {},
-        }
-        run = RunDir(tmp_path / name)
-        save_plan(run.plan, draw_plan(store_path, parse_settings(values, "test")))
-        return run
+@pytest.fixture(scope="session")
+def make_run_in(store_path: Path) -> Callable[[Path], MakeRun]:
+    """Make runs in a folder that outlives a test."""
 
-    return make
+    def runs_in(folder: Path) -> MakeRun:
+        def make(
+            name: str,
+            backbone: str = "test_vit",
+            compute: dict[str, Any] | None = None,
+            augment: dict[str, Any] | None = None,
+            **training: Any,
+        ) -> RunDir:
+            values = {
+                "plan": {"backbones": [backbone], "seed": 3},
+                "training": {**TINY, **training},
+                "weights": {"pretrained": False, "dir": str(folder / "weights")},
+                "compute": compute or {},
+                "augment": augment or {},
+            }
+            run = RunDir(folder / name)
+            save_plan(run.plan, draw_plan(store_path, parse_settings(values, "test")))
+            return run
+
+        return make
+
+    return runs_in
+
+
+@pytest.fixture
+def make_run(make_run_in: Callable[[Path], MakeRun], tmp_path: Path) -> MakeRun:
+    return make_run_in(tmp_path)

@@ -77,8 +77,13 @@ def wait_for_a_round(run: RunDir, process: Process) -> None:
 
 def ranks_of(process: Process) -> list[int]:
     """List the processes that a task started, the first one first."""
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    return children(process.pid, b"spawn_main")
+
+
+def children(parent: int, word: bytes) -> list[int]:
+    """List the children of a process whose command line holds a word, the oldest first."""
+    found = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return [int(child) for child in found if word in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
 def scalars(run: RunDir) -> dict[str, list[tuple[int, float]]]:
