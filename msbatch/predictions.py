@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from msbatch.text import as_written, safe
 
 HEADER = ("patient", "cell", "label", "logit", "probability")
 WEIGHTS = "weights_sha256"
+PRETRAINED = "pretrained_sha256"
 
 
 class PredictionsError(MsbatchError):
@@ -37,11 +38,15 @@ class Predictions:
         since which those are stands in the plan.
     logits : ndarray of float64, shape (n,)
         Log odds of the positive class.
+    pretrained : str, optional
+        SHA-256 of the file of pretrained weights that the network started from; empty where it started from scratch,
+        None where nothing was recorded or trained.
     """
 
     patient: str
     labels: NDArray[np.uint8]
     logits: NDArray[np.float64]
+    pretrained: str | None = None
 
     @property
     def probabilities(self) -> NDArray[np.float64]:
@@ -74,7 +79,9 @@ def write_predictions(
         for cell, (label, logit, probability) in enumerate(columns)
     ]
     write_csv(task.predictions, HEADER, rows, before_commit)
-    write_json(task.manifest, {**identity, "cells": len(rows), "sha256": sha256(task.predictions)}, before_commit)
+    start = {} if predictions.pretrained is None else {PRETRAINED: predictions.pretrained or None}
+    manifest = {**identity, **start, "cells": len(rows), "sha256": sha256(task.predictions)}
+    write_json(task.manifest, manifest, before_commit)
 
 
 def read_predictions(task: TaskDir, identity: dict[str, Any]) -> Predictions:
@@ -98,7 +105,8 @@ def read_predictions(task: TaskDir, identity: dict[str, Any]) -> Predictions:
         raise PredictionsError(f"{task.predictions} cannot be read: {error.strerror}.") from None
     if found != manifest.get("sha256"):
         raise PredictionsError(f"{task.predictions} was changed after it was written.")
-    return _parse(task, manifest.get("cells"))
+    start = str(manifest[PRETRAINED] or "") if PRETRAINED in manifest else None
+    return replace(_parse(task, manifest.get("cells")), pretrained=start)
 
 
 def read_of_task(run: RunDir, plan: Plan, task: Task, signature: str | None = None) -> Predictions:

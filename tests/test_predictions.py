@@ -37,16 +37,16 @@ def rewrite(task: TaskDir, change: Callable[[str], str], **manifest: object) -> 
     task.manifest.write_text(json.dumps({**old, "sha256": sha256(task.predictions), **manifest}))
 
 
-@given(cells, st.text(min_size=1).filter(lambda text: text.isprintable()))
+@given(cells, st.text(min_size=1).filter(lambda text: text.isprintable()), st.sampled_from(["ab" * 32, "", None]))
 def test_predictions_are_read_back_bit_by_bit(
-    tmp_path_factory: pytest.TempPathFactory, cells: list[tuple[int, float]], patient: str
+    tmp_path_factory: pytest.TempPathFactory, cells: list[tuple[int, float]], patient: str, pretrained: str | None
 ) -> None:
     labels, logits = zip(*cells, strict=True)
-    written = Predictions(patient, np.array(labels, np.uint8), np.array(logits, np.float64))
+    written = Predictions(patient, np.array(labels, np.uint8), np.array(logits, np.float64), pretrained)
     task = TaskDir(tmp_path_factory.mktemp("task"))
     write_predictions(task, written, IDENTITY, lambda: None)
     again = read_predictions(task, IDENTITY)
-    assert again.patient == patient
+    assert (again.patient, again.pretrained) == (patient, pretrained)
     assert again.labels.dtype == np.uint8
     np.testing.assert_array_equal(again.labels, written.labels)
     np.testing.assert_array_equal(again.logits, written.logits)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -36,6 +37,9 @@ def collect(run: RunDir, plan: Plan) -> tuple[dict[Task, Predictions], list[Miss
     for task in _disagreeing(found):
         del found[task]
         reasons[task] = "The labels of this patient's cells differ between backbones."
+    for task, reason in _started_otherwise(run, found).items():
+        del found[task]
+        reasons[task] = reason
     gaps = [(task, plan.folds[task.fold].held_out, reasons[task]) for task in trained if task in reasons]
     return found, [Missing(task.arm, task.fold, patient, reason) for task, patient, reason in gaps]
 
@@ -50,6 +54,28 @@ def _disagreeing(found: Mapping[Task, Predictions]) -> list[Task]:
     for task, predictions in found.items():
         labels.setdefault(task.fold, set()).add(predictions.labels.tobytes())
     return [task for task in found if len(labels[task.fold]) > 1]
+
+
+def _started_otherwise(run: RunDir, found: Mapping[Task, Predictions]) -> dict[Task, str]:
+    """Find the folds whose network started from other weights than most of its backbone, where both are recorded.
+
+    Further seeds and permuted labels, of which there may be many more, are measured by the first training.
+    """
+    starts = {task: own.pretrained for task, own in found.items() if own.pretrained is not None}
+    usual: dict[str, str] = {}
+    for arm, backbone in dict.fromkeys((task.arm, task.backbone) for task in starts):
+        counts = Counter(start for task, start in starts.items() if task.arm == arm)
+        usual.setdefault(backbone, counts.most_common(1)[0][0])
+    return {
+        task: f"Fold {task.fold} started from other pretrained weights ({_short(start)}) than most of {task.backbone} "
+        f"({_short(usual[task.backbone])}). With those in place, do it again with: {do_again(run, task, RUN)}"
+        for task, start in starts.items()
+        if start != usual[task.backbone]
+    }
+
+
+def _short(digest: str) -> str:
+    return f"SHA-256 {digest[:8]}..." if digest else "none"
 
 
 def _why(run: RunDir, task: Task, error: PredictionsError) -> str:

@@ -14,9 +14,7 @@ import torch
 
 from msbatch.embeddings import Embedding, Origin, find_embedding, write_embedding
 from msbatch.errors import MsbatchError
-from msbatch.files import sha256
 from msbatch.layout import TaskDir
-from msbatch.pretrained import find_weights
 from msbatch.store import Store
 from msbatch.training.ddp import World
 from msbatch.training.job import Job
@@ -86,14 +84,11 @@ def _made_before(job: Job, origin: Origin) -> Embedding | None:
 
 
 def _origin(job: Job, network: Classifier, precision: Precision) -> Origin:
-    weights = f"initial ones of seed {job.seed}"
-    if job.plan.settings["pretrained"]:
-        weights = _sha256(find_weights(Path(job.plan.weights_dir), job.task.network))
     return Origin(
         store=job.plan.store.sha256,
         fold=job.task.fold,
         network=job.task.network,
-        weights=weights,
+        weights=network.pretrained or f"initial ones of seed {job.seed}",
         input_px=network.input_px,
         precision=precision.name,
     )
@@ -112,8 +107,3 @@ def _built(network: str, store_px: int, seed: int, settings: str, weights_dir: P
     model = build_model(network, store_px, json.loads(settings), weights_dir)
     model.backbone.reset_classifier(0)  # type: ignore[operator]
     return model.eval()
-
-
-@lru_cache(maxsize=1)
-def _sha256(weights: Path) -> str:
-    return sha256(weights)

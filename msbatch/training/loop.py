@@ -101,6 +101,7 @@ class Trainer:
         compiler: Compiler | None = None,
     ) -> None:
         self.model = model
+        self.pretrained: str | None = model.pretrained  # of the start that counts, which a checkpoint remembers
         self.settings = settings["training"]
         self.phases = phases(settings)
         self.seed = seed
@@ -174,6 +175,7 @@ class Trainer:
         """Give all that resuming needs, as tensors and plain values; within a round, `settle` comes first."""
         return {
             "step": self.step,
+            "pretrained": self.pretrained,
             "round": {"loss_sum": float(self._loss_sum), "steps": self._loss_steps},
             "model": self.model.state_dict(),
             "averaged": self.averaged.state_dict(),
@@ -185,6 +187,7 @@ class Trainer:
     def restore(self, state: State) -> None:
         """Go on from what `state` gave."""
         self.step = state["step"]
+        self.pretrained = state.get("pretrained")  # older versions recorded none
         self._loss_sum.fill_(state["round"]["loss_sum"])
         self._loss_steps = state["round"]["steps"]
         self._enter(self._phase_at(max(self.step - 1, 0)))

@@ -28,15 +28,18 @@ class Classifier(nn.Module):
         A timm model with one output.
     input_px : int
         Height and width of its input.
+    pretrained : str
+        SHA-256 of the file of weights that it starts from; empty where it starts from scratch.
     """
 
     mean: torch.Tensor
     std: torch.Tensor
 
-    def __init__(self, backbone: nn.Module, input_px: int) -> None:
+    def __init__(self, backbone: nn.Module, input_px: int, pretrained: str = "") -> None:
         super().__init__()
         self.backbone = backbone
         self.input_px = input_px
+        self.pretrained = pretrained
         config: Any = backbone.pretrained_cfg
         for name in ("mean", "std"):
             self.register_buffer(name, torch.tensor(config[name]).view(1, 3, 1, 1) * 255, persistent=False)
@@ -79,18 +82,18 @@ def build_model(backbone: str, store_px: int, settings: dict[str, Any], weights_
     """
     training = settings["training"]
     options: dict[str, Any] = {"num_classes": 1, "drop_rate": training["drop_rate"]}
-    if settings["pretrained"]:
-        state = load_weights(find_weights(weights_dir, backbone))
-        options |= {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": state}}
+    weights = load_weights(find_weights(weights_dir, backbone)) if settings["pretrained"] else None
+    if weights is not None:
+        options |= {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": weights.state}}
     input_px = _input_px(backbone, store_px, training["input_px"])
     if _fixed_px(backbone) not in (None, input_px):
         options["img_size"] = input_px
     options["drop_path_rate"] = training["drop_path"]
     with torch.random.fork_rng():
         untrained = _create(backbone, {**options, "pretrained": False, "pretrained_cfg_overlay": None})
-    model = Classifier(_create(backbone, options), input_px)
+    model = Classifier(_create(backbone, options), input_px, weights.sha256 if weights else "")
     _check_size(model, backbone)
-    if settings["pretrained"]:
+    if weights is not None:
         _check_loaded(model, untrained, backbone)
     for parameter in model.head.parameters():
         nn.init.zeros_(parameter)  # every cell starts at even odds, whatever the scale of the backbone's features

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,15 @@ from msbatch.pretrained import SUFFIXES
 MANIFEST = "manifest.json"
 
 
-def load_weights(path: Path) -> dict[str, torch.Tensor]:
+@dataclass(frozen=True)
+class Weights:
+    """The state dict of a file of weights, and the file's SHA-256."""
+
+    state: dict[str, torch.Tensor]
+    sha256: str
+
+
+def load_weights(path: Path) -> Weights:
     """Read a state dict without running any code in it.
 
     Raises
@@ -25,18 +34,19 @@ def load_weights(path: Path) -> dict[str, torch.Tensor]:
     MsbatchError
         If the file is damaged, holds anything but tensors, or differs from the manifest beside it.
     """
-    if _status(path, read_manifest(path.parent)) == "changed":
+    digest = sha256(path)
+    if read_manifest(path.parent).get(path.name, {"sha256": digest})["sha256"] != digest:
         raise MsbatchError(f"{path} differs from {path.parent / MANIFEST}.", "Fetch it again with: msbatch weights get")
     try:
         if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
+            return Weights(safetensors.torch.load_file(path), digest)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch, pickle, zip and safetensors each have errors of their own
         said = next(iter(str(error).splitlines()), type(error).__name__)
         raise MsbatchError(f"{path} cannot be read as weights: {said}.") from None
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise MsbatchError(f"{path} is not a state dict: it holds something other than tensors.")
-    return state
+    return Weights(state, digest)
 
 
 def get(name: str, folder: Path) -> Path:

@@ -141,4 +141,4 @@ def _predict(job: Job, trainer: Trainer, tta: bool) -> None:
     cells = job.held_out()
     logits = predict(model, cells, trainer.world, trainer.precision, tta)
     if trainer.world.rank == 0:
-        write_outcome(job, model, Predictions(job.fold.held_out, cells.labels, logits))
+        write_outcome(job, model, Predictions(job.fold.held_out, cells.labels, logits, trainer.pretrained))

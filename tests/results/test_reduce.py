@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from runs import make_run, predict
+from runs import make_run, predict, predict_all
 
 from msbatch.errors import MsbatchError
 from msbatch.layout import RunDir
+from msbatch.plan import load_plan, save_plan
 from msbatch.results.reduce import reduce
 from msbatch.state import Attempt
 
@@ -293,6 +294,45 @@ def test_backbones_that_disagree_about_labels_lose_the_fold(tmp_path: Path) -> N
     gaps = reduce(run).missing
     assert [(gap.backbone, gap.patient) for gap in gaps] == [("resnet50", "A"), ("swin", "A")]
     assert all("differ between backbones" in gap.reason for gap in gaps)
+
+
+def start_from(run: RunDir, starts: Mapping[int, str | None], backbone: str = "resnet50") -> None:
+    """Let folds have started from pretrained weights of these hashes."""
+    for fold, start in starts.items():
+        manifest = run.task(backbone, fold).manifest
+        manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "pretrained_sha256": start}))
+
+
+@pytest.mark.parametrize(("start", "told"), [("b" * 64, "SHA-256 bbbbbbbb..."), (None, "none")])
+def test_a_fold_that_started_from_other_weights_than_most_is_missing(
+    tmp_path: Path, start: str | None, told: str
+) -> None:
+    labels = by_patient()
+    run = make_run(tmp_path / "run", labels, {"resnet50": right(labels), "swin": right(labels)})
+    start_from(run, {0: "a" * 64, 1: start, 2: "a" * 64})  # of others an older version recorded nothing
+    start_from(run, dict.fromkeys(range(6), "c" * 64), "swin")
+    (gap,) = reduce(run).missing
+    assert (gap.backbone, gap.fold, gap.patient) == ("resnet50", 1, "P1")
+    words = f"Fold 1 started from other pretrained weights ({told}) than most of resnet50 (SHA-256 aaaaaaaa...)."
+    assert gap.reason.startswith(words)
+    remedy = "rm RUN/tasks/resnet50/fold-01/predictions.json && msbatch submit --run RUN --local"
+    assert gap.reason.endswith(f"do it again with: {remedy}")
+    assert pick(run, "cells", backbone="resnet50")["folds_done"] == "5"
+    assert pick(run, "cells", backbone="swin")["folds_done"] == "6"
+
+
+def test_further_seeds_must_start_from_the_weights_of_the_first_training(tmp_path: Path) -> None:
+    labels = by_patient()
+    run = make_run(tmp_path / "run", labels, {"resnet50": right(labels)})
+    plan = load_plan(run.plan).with_seeds(3)
+    save_plan(run.plan, plan)
+    start_from(run, dict.fromkeys(range(6), "a" * 64))
+    for arm in ("resnet50.seed-1", "resnet50.seed-2"):
+        predict_all(run, plan, labels, {arm: right(labels)})
+        start_from(run, dict.fromkeys(range(6), "b" * 64), arm)
+    gaps = reduce(run).missing
+    assert [gap.backbone for gap in gaps] == ["resnet50.seed-1"] * 6 + ["resnet50.seed-2"] * 6
+    assert all("than most of resnet50 (SHA-256 aaaaaaaa...)" in gap.reason for gap in gaps)
 
 
 def test_a_plan_that_cannot_be_read_leaves_old_tables_alone(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The report as its reader gets it: what it says, what it never says, and what a hostile name does to it."""
 
 import csv
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -108,6 +109,14 @@ def test_it_says_what_a_reviewer_asks_for(page: Reader) -> None:
         "store SHA-256",
     ):
         assert words in page.text
+
+
+def test_it_says_which_pretrained_weights_it_rests_on(tmp_path: Path) -> None:
+    run = draw_study(sizes=(6,) * 6).write(tmp_path)
+    assert re.search(r"pretrained weights SHA-256 ?none recorded", read(run).text)
+    manifest = run.task("resnet50", 0).manifest
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "pretrained_sha256": "ab" * 32}))
+    assert re.search(rf"pretrained weights SHA-256 ?resnet50 {'ab' * 32}", read(run).text)
 
 
 def test_what_is_undefined_has_its_reason_as_a_footnote(page: Reader) -> None:

@@ -62,7 +62,7 @@ def fetch(name: str, folder: Path, hub: str) -> subprocess.CompletedProcess[str]
 def test_get_writes_the_file_and_its_manifest(hub: str, tmp_path: Path) -> None:
     done = fetch("test_vit", tmp_path, hub)
     assert done.returncode == 0, done.stderr
-    assert torch.equal(load_weights(find_weights(tmp_path, "test_vit"))["w"], torch.arange(4.0))
+    assert torch.equal(load_weights(find_weights(tmp_path, "test_vit")).state["w"], torch.arange(4.0))
     assert check(tmp_path) == [{"file": "test_vit.safetensors", "status": "ok"}]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["manifest.json", "test_vit.safetensors"]
 
@@ -92,7 +92,8 @@ def test_files_of_the_users_own_are_listed_and_loaded(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("not weights")
     assert [(entry["backbone"], entry["listed"]) for entry in list_weights(tmp_path)] == [("mine", False)]
     assert check(tmp_path) == [{"file": "mine.safetensors", "status": "unlisted"}]
-    assert set(load_weights(tmp_path / "mine.safetensors")) == {"w"}
+    weights = load_weights(tmp_path / "mine.safetensors")
+    assert (set(weights.state), weights.sha256) == ({"w"}, hashlib.sha256(DATA).hexdigest())
 
 
 def test_weights_that_would_run_code_are_refused(tmp_path: Path) -> None:

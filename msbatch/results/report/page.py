@@ -205,7 +205,7 @@ def _paper(run: RunDir, reduction: Reduction) -> dict[str, Any]:
         "early": sum(fold.early_stopping for fold in plan.folds),
         "claim": paper.claim(reduction, made),
         "tripod": paper.tripod(reduction),
-        "provenance": paper.provenance(run, plan, made),
+        "provenance": paper.provenance(run, reduction, made),
         "settings": json.dumps(plan.settings, indent=2, ensure_ascii=False),
     }
 

@@ -74,9 +74,9 @@ def read_made(run: RunDir) -> Made:
     return Made(environment if isinstance(environment, dict) else {}, images, codes)
 
 
-def provenance(run: RunDir, plan: Plan, made: Made) -> dict[str, str]:
+def provenance(run: RunDir, reduction: Reduction, made: Made) -> dict[str, str]:
     """Name everything that decides the numbers of a run."""
-    where = made.environment
+    plan, where = reduction.plan, made.environment
     return {
         "run": run.root.resolve().name,
         "plan signature": plan.signature,
@@ -84,6 +84,7 @@ def provenance(run: RunDir, plan: Plan, made: Made) -> dict[str, str]:
         "store SHA-256": plan.store.sha256,
         "seed": f"{plan.seed}" + (f" and the {plan.seeds - 1} after it" if plan.seeds > 1 else ""),
         "backbones": ", ".join(plan.backbones),
+        "pretrained weights SHA-256": _weights(reduction) or "none recorded",
         "trainings under permuted labels": f"{len(plan.relabellings)}",
         "commit": made.commit,
         "code SHA-256": ", ".join(made.codes) or "not recorded: tasks ran on the machine where they were planned",
@@ -100,6 +101,7 @@ def claim(reduction: Reduction, made: Made) -> list[tuple[str, str, str]]:
     level = "patients" if plan.level == "patient" else "cells within patients"
     versions = ", ".join(f"{name} {version}" for name, version in made.versions.items())
     start = "Pretrained weights; the head anew." if plan.settings.get("pretrained") else "From scratch, at random."
+    weights = f" SHA-256: {own}." if (own := _weights(reduction)) else ""
     partition = (
         f"Every patient held out once; of the others {validation_words(plan)} validate and the rest train, "
         f"drawn once with seed {plan.seed}."
@@ -120,7 +122,7 @@ def claim(reduction: Reduction, made: Made) -> list[tuple[str, str, str]]:
         ("21", "level at which partitions are disjoint", f"Patients; labels are of {level}."),
         ("22", "model", f"{_models(plan)}."),
         ("23", "software", f"{versions or TO_FILL_IN}."),
-        ("24", "initial parameters", start if "pretrained" in plan.settings else TO_FILL_IN),
+        ("24", "initial parameters", f"{start}{weights}" if "pretrained" in plan.settings else TO_FILL_IN),
         ("25", "training", f"{_recipe(training)} {count(models, 'model')} planned; see the methods text."),
         (
             "26",
@@ -162,6 +164,12 @@ def _events(run: RunDir) -> Iterator[Mapping[str, Any]]:
                 event = json.loads(line)
                 if isinstance(event, dict):
                     yield event
+
+
+def _weights(reduction: Reduction) -> str:
+    """Give the SHA-256 of the weights that each backbone started from, as far as it started from any."""
+    tuned = {task.backbone: own.pretrained for task, own in reduction.predictions.items() if own.pretrained}
+    return ", ".join(f"{backbone} {digest}" for backbone, digest in tuned.items())
 
 
 def _size(reduction: Reduction) -> str:
