@@ -7,7 +7,7 @@ TRUTH ?= /tmp/msbatch-truth
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test truth bench lint lock release licences audit clean cluster-up cluster-test cluster-down faults soak fuzz kills
+.PHONY: demo test trust truth bench lint lock release licences audit clean cluster-up cluster-test cluster-down faults soak fuzz kills
 
 demo: $(VENV)/.installed
 	$(BIN)/msbatch demo
@@ -18,6 +18,10 @@ test: lint
 # The methods against cohorts whose truth is known, on two cores for about an hour; it goes on where it was stopped.
 truth: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python tests/truth/truth.py --outcomes $(TRUTH)
+
+# Each promise about faults, hostile files and privacy with the outcome of its tests; with MSBATCH_CLUSTER the cluster's, too.
+trust: $(VENV)/.installed
+	$(BIN)/python tests/trust/trust.py
 
 # Everything that is measured, as ratios to references in the same run, in about 15 minutes on two quiet cores.
 bench: $(VENV)/.installed
