@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 import traceback
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -151,7 +152,7 @@ class Explorer:
             with self.watch.watching():
                 self.reader.read(own, data)
         except MsbatchError as error:
-            if len(str(error)) > LONGEST_MESSAGE or not error.problem.replace("\n", "").isprintable():
+            if len(str(error)) > LONGEST_MESSAGE or _steers(error.problem.replace("\n", "")):
                 self.keep(data, f"message of {len(str(error))} characters: {str(error)[:300]!r}")
         except BaseException as error:
             self.keep(data, f"{_place(error)}\n{traceback.format_exc()[-3000:]}")
@@ -170,6 +171,11 @@ class Explorer:
         stem = self.crashes / f"{self.name}-{hashlib.sha256(data).hexdigest()[:8]}"
         stem.with_suffix(".input").write_bytes(data)
         stem.with_suffix(".txt").write_text(what)
+
+
+def _steers(text: str) -> bool:
+    """Say whether a terminal might do anything but show a text; what Unicode gave to nobody does nothing."""
+    return any(unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") for character in text)
 
 
 def _place(error: BaseException) -> str:
