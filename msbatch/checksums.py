@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from msbatch.errors import MsbatchError
+from msbatch.errors import MsbatchError, failing_disk_named
 from msbatch.files import sha256
 
 NAME = "SHA256SUMS"
@@ -37,11 +37,14 @@ def read_sums(folder: Path) -> dict[str, str]:
     ------
     MsbatchError
         If the file of hashes is damaged.
+    DiskError
+        If the disk fails.
     """
     path = folder / NAME
     if not path.is_file():
         return {}
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    with failing_disk_named(path):
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     found = [_LINE.fullmatch(line) for line in lines]
     if not all(found):
         raise MsbatchError(f"{path} is damaged.", "Write the tables anew with: msbatch reduce")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from msbatch.errors import MsbatchError
+from msbatch.errors import DiskError, MsbatchError
 from msbatch.files import atomic_path, read_json, sha256, write_json
 from msbatch.layout import TaskDir
 
@@ -70,7 +70,7 @@ def find_embedding(task: TaskDir, origin: Origin) -> Path | None:
     """Give the file of a task's embedding if it is there, whole and of this origin."""
     try:
         manifest, _ = check_embedding(task)
-    except EmbeddingError:
+    except (EmbeddingError, DiskError):
         return None
     return task.embedding if manifest == origin else None
 
@@ -82,6 +82,8 @@ def check_embedding(task: TaskDir) -> tuple[Origin, tuple[int, int]]:
     ------
     EmbeddingError
         If it is missing, was changed or is no array of float32; the message names the file.
+    DiskError
+        If the disk fails, which says nothing of the embedding.
     """
     if not task.embedding.is_file() or not task.embedding_manifest.is_file():
         raise EmbeddingError(f"{task.embedding} is missing.")
@@ -89,6 +91,8 @@ def check_embedding(task: TaskDir) -> tuple[Origin, tuple[int, int]]:
         manifest: dict[str, Any] = dict(read_json(task.embedding_manifest))
         shape, digest = tuple(manifest.pop("shape")), manifest.pop("sha256")
         origin = Origin(**manifest)
+    except DiskError:
+        raise
     except (MsbatchError, KeyError, TypeError, ValueError):
         raise EmbeddingError(f"{task.embedding_manifest} is damaged.") from None
     try:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from msbatch.access import dir_mode, file_mode, let_read
-from msbatch.errors import MsbatchError
+from msbatch.errors import MsbatchError, failing_disk_named
 
 
 def make_dir(path: Path, group: int | None = None) -> Path:
@@ -97,14 +97,22 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def read_text(path: Path) -> str:
-    """Read a regular file as UTF-8; raises OSError or UnicodeDecodeError."""
-    with open_regular(path) as file:
+    """Read a regular file as UTF-8; raises OSError, UnicodeDecodeError, or DiskError if the disk fails."""
+    with failing_disk_named(path), open_regular(path) as file:
         return file.read().decode("utf-8")
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
-    with path.open("rb") as handle:
+    """SHA-256 of a file's bytes, as 64 hexadecimal digits.
+
+    Raises
+    ------
+    DiskError
+        If the disk fails.
+    OSError
+        If the file cannot be read for another reason.
+    """
+    with failing_disk_named(path), path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
@@ -142,6 +150,8 @@ def read_json(path: Path) -> Any:
     ------
     MsbatchError
         If the file is missing or is not JSON; the message names it.
+    DiskError
+        If the disk fails.
     """
     try:
         text = read_text(path)

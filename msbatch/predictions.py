@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from msbatch.errors import MsbatchError
+from msbatch.errors import DiskError, MsbatchError, failing_disk_named
 from msbatch.files import read_json, sha256, write_csv, write_json
 from msbatch.layout import RunDir, TaskDir
 from msbatch.plan import Plan, Task
@@ -93,6 +93,8 @@ def read_predictions(task: TaskDir, identity: dict[str, Any]) -> Predictions:
         If they are missing, were changed, belong to another plan, arm or fold, hold a cell twice
         or not at all, or hold a number that is not finite; the message names the file.
     """
+    DiskError
+        If the disk fails, which says nothing of the predictions.
     if not task.predictions.is_file() or not task.manifest.is_file():
         raise PredictionsError(f"{task.predictions} is missing.")
     manifest = _read_manifest(task)
@@ -156,8 +158,10 @@ def _read_manifest(task: TaskDir) -> dict[str, Any]:
 
 def _parse(task: TaskDir, cells: int | None) -> Predictions:
     try:
-        with task.predictions.open(encoding="utf-8", newline="") as handle:
+        with failing_disk_named(task.predictions), task.predictions.open(encoding="utf-8", newline="") as handle:
             header, *rows = csv.reader(handle)
+    except DiskError:
+        raise
         patients, numbers, labels, logits, _ = zip(*rows, strict=True)
         values = np.array(logits, np.float64)
     except (csv.Error, ValueError) as error:

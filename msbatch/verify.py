@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from msbatch import checksums
 from msbatch.embeddings import EmbeddingError, check_embedding
-from msbatch.errors import MsbatchError
+from msbatch.errors import DiskError, MsbatchError, explained, failing_disk_named
 from msbatch.files import hash_beside, read_json, sha256
 from msbatch.layout import RunDir, TaskDir, checkpoint_hash
 from msbatch.lock import is_left_behind
@@ -25,8 +25,10 @@ from msbatch.state import read_state
 from msbatch.store import Store, verify_store
 from msbatch.trial import try_store
 
-State = Literal["ok", "damaged", "missing", "note"]
+State = Literal["ok", "damaged", "missing", "unread", "note"]
 Part = Callable[[], Iterator["Finding"]]
+
+BAD: tuple[State, ...] = ("damaged", "missing", "unread")
 
 NAMED_BY_SIGNATURE = re.compile(r"\d{4}-\d\d-\d\d-([0-9a-f]{8})(-\d+)?")  # as `msbatch.runs` names runs
 PLAN_ANEW = "msbatch plan STORE, with the settings of the run: it draws the same folds again"
@@ -42,12 +44,12 @@ class Finding:
     ----------
     path : Path
         The file.
-    state : {"ok", "damaged", "missing", "note"}
-        A note is of nothing that could change a result.
+    state : {"ok", "damaged", "missing", "unread", "note"}
+        Unread is what the disk does not give, whole or not. A note is of nothing that could change a result.
     problem : str
         In a sentence that names the file; empty where all is well.
     remedy : str
-        The command that makes it anew; empty where none is needed, or none can.
+        The command that makes it anew, or what else to do; empty where nothing is needed, or nothing can be done.
     """
 
     path: Path
@@ -57,8 +59,8 @@ class Finding:
 
     @property
     def bad(self) -> bool:
-        """Whether something is not as it was written."""
-        return self.state in ("damaged", "missing")
+        """Whether something is not as it was written, or nobody can say."""
+        return self.state in BAD
 
 
 def look(part: Part) -> list[Finding] | None:
@@ -69,10 +71,17 @@ def look(part: Part) -> list[Finding] | None:
 
 def last_look(part: Part) -> list[Finding]:
     """Make one check that counts, be it as it may."""
+    found: list[Finding] = []
     try:
-        return list(part())
+        for finding in part():
+            found.append(finding)  # noqa: PERF402 (what was found before an error counts too)
     except FileNotFoundError as error:
-        return [Finding(Path(error.filename), "missing", f"{error.filename} is gone.")]
+        found.append(Finding(Path(error.filename), "missing", f"{error.filename} is gone."))
+    except (OSError, DiskError) as error:
+        if error.filename is None:
+            raise
+        found.append(_unread(error))
+    return found
 
 
 def check_store(path: Path) -> Iterator[Finding]:
@@ -87,14 +96,18 @@ def check_store(path: Path) -> Iterator[Finding]:
     if not path.is_file():
         yield Finding(path, "missing", f"{path} does not exist.", again)
         return
-    yield _hash_beside(path, again)
-    yield _judged(path, partial(_read_values, path), again)
+    values = _judged(path, partial(_read_values, path), again)
+    yield values
+    if values.state != "unread":
+        yield _hash_beside(path, again)
 
 
 def open_plan(run: RunDir) -> tuple[Plan | None, Finding]:
     """Read a run's plan, None where that cannot be done, and check that it is the one the run was named by."""
     try:
         plan = load_plan(run.plan)
+    except DiskError as error:
+        return None, _unread(error)
     except MsbatchError as error:
         return None, Finding(run.plan, "damaged", error.problem, PLAN_ANEW)
     named = NAMED_BY_SIGNATURE.fullmatch(run.root.resolve().name)
@@ -118,18 +131,38 @@ def _pack_anew(path: Path) -> str:
 def _judged(path: Path, read: Callable[[], Any], remedy: str) -> Finding:
     try:
         read()
+    except DiskError as error:
+        return _unread(error)
     except MsbatchError as error:
         return Finding(path, "damaged" if path.exists() else "missing", error.problem, remedy)
     return Finding(path)
+
+
+def _unread(error: OSError | DiskError) -> Finding:
+    told = error if isinstance(error, DiskError) else explained(error)
+    return Finding(Path(str(error.filename)), "unread", told.problem, told.hint)
+
+
+def _compared(path: Path, digest: str, problem: str, remedy: str) -> Finding:
+    try:
+        found = sha256(path)
+    except DiskError as error:
+        return _unread(error)
+    return Finding(path) if found == digest else Finding(path, "damaged", problem, remedy)
+
+
+def _recorded(path: Path) -> str:
+    """Read the hash that a file of one line begins with."""
+    with failing_disk_named(path):
+        return "".join(path.read_text(errors="replace").split()[:1])
 
 
 def _hash_beside(path: Path, again: str) -> Finding:
     beside = hash_beside(path)
     if not beside.is_file():
         return Finding(beside, "note", f"{beside} does not exist: the store's bytes cannot be checked.")
-    if beside.read_text(errors="replace").split()[:1] != [sha256(path)]:
-        return Finding(path, "damaged", f"{path} does not have the hash that stands in {beside.name}.", again)
-    return Finding(beside)
+    problem = f"{path} does not have the hash that stands in {beside.name}."
+    return _compared(path, _recorded(beside), problem, again)
 
 
 def _read_values(path: Path) -> None:
@@ -190,12 +223,11 @@ def _check_checkpoints(run: RunDir, folder: TaskDir) -> Iterator[Finding]:
 
 
 def _checkpoint(path: Path, resumed: str) -> Finding:
-    digest, beside = sha256(path), checkpoint_hash(path)
+    beside = checkpoint_hash(path)
     if not beside.is_file():
         return Finding(path, "note", f"{path} has no hash, as its writer was killed; it is passed over.", resumed)
-    if beside.read_text(errors="replace").strip() == digest:
-        return Finding(path)
-    return Finding(path, "damaged", f"{path} is damaged; the one before it serves, or the start.", resumed)
+    problem = f"{path} is damaged; the one before it serves, or the start."
+    return _compared(path, _recorded(beside), problem, resumed)
 
 
 def _check_embedding(run: RunDir, plan: Plan, task: Task) -> Finding:
@@ -215,9 +247,7 @@ def _check_weights(folder: TaskDir, again: str) -> Finding:
         return Finding(folder.weights, "note", f"{folder.weights} is not there; no table needs it.")
     if recorded is None:
         return Finding(folder.weights, "note", f"The hash of {folder.weights} was not recorded.")
-    if sha256(folder.weights) != recorded:
-        return Finding(folder.weights, "damaged", f"{folder.weights} was changed after it was written.", again)
-    return Finding(folder.weights)
+    return _compared(folder.weights, recorded, f"{folder.weights} was changed after it was written.", again)
 
 
 def _check_results(run: RunDir) -> Iterator[Finding]:
@@ -225,6 +255,8 @@ def _check_results(run: RunDir) -> Iterator[Finding]:
     reported = f"msbatch report {shlex.quote(str(run.root))}"
     try:
         sums = checksums.read_sums(folder)
+    except DiskError:
+        raise
     except MsbatchError as error:
         yield Finding(folder / checksums.NAME, "damaged", error.problem, reduced)
         return
@@ -244,9 +276,7 @@ def _check_results(run: RunDir) -> Iterator[Finding]:
 def _check_sum(path: Path, digest: str, again: str) -> Finding:
     if not path.is_file():
         return Finding(path, "missing", f"{path} is gone.", again)
-    if sha256(path) != digest:
-        return Finding(path, "damaged", f"{path} does not have the hash that stands in {checksums.NAME}.", again)
-    return Finding(path)
+    return _compared(path, digest, f"{path} does not have the hash that stands in {checksums.NAME}.", again)
 
 
 def _is_of_report(name: str) -> bool:

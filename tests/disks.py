@@ -34,8 +34,10 @@ def read_only(folder: Path) -> Iterator[None]:
     """Let nobody write in a folder, not even root; skip where that cannot be done."""
     if os.geteuid() != 0:
         folder.chmod(0o500)
-        yield
-        folder.chmod(0o700)
+        try:
+            yield
+        finally:
+            folder.chmod(0o700)
         return
     if subprocess.run(["mount", "--bind", str(folder), str(folder)], capture_output=True, check=False).returncode:
         pytest.skip("a folder cannot be mounted here")

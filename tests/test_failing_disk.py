@@ -1,5 +1,6 @@
 """A disk that fails, a folder that may not be written, a store that is gone: one or two lines that name the file."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -10,12 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from disks import read_only
+from PIL import Image
 from runs import make_run, make_store
 
 from msbatch.cohort.features import FEATURES
+from msbatch.embeddings import Origin, write_embedding
 from msbatch.layout import RunDir, data_dir
-from msbatch.plan import load_plan
-from msbatch.state import read_state
+from msbatch.plan import load_plan, save_plan
+from msbatch.results.reduce import reduce
+from msbatch.state import Attempt, read_state
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -33,12 +37,12 @@ def python(*words: object, **variables: object) -> subprocess.CompletedProcess[s
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
-def says(done: subprocess.CompletedProcess[str], path: Path, words: str, code: int = 1) -> bool:
-    """Check that a command ended in an error of two lines that names a file, says what is with it and what to do."""
-    *_, problem, hint = done.stderr.strip().splitlines()
+def says(done: subprocess.CompletedProcess[str], path: Path, *words: str) -> None:
+    """Check that a command ended in an error of two lines: a file and what is with it, in these words or others."""
+    *_, problem, _hint = done.stderr.strip().splitlines()
     assert "Traceback" not in done.stderr
-    assert (done.returncode, str(path) in problem, words in problem) == (code, True, True), done.stderr
-    return bool(hint)
+    assert (done.returncode, str(path) in problem) == (1, True), done.stderr
+    assert any(each in problem for each in words), done.stderr
 
 
 @pytest.fixture(scope="session")
@@ -74,7 +78,21 @@ def test_an_image_that_the_disk_does_not_give_stops_packing(
     new.mkdir()
     pack = (*MSBATCH, "pack", images / "images", "--table", images / "cohort.csv", "-o", new / "c.h5")
     done = broken(image, readable_bytes)(*pack, "--workers", workers)
-    assert says(done, image, BROKEN)
+    says(done, image, BROKEN)
+    assert not list(new.iterdir())
+
+
+def test_a_tiff_whose_list_of_tags_the_disk_does_not_give_stops_packing(
+    images: Path, broken: Callable[..., Command], tmp_path: Path
+) -> None:
+    image, new = sorted((images / "images").rglob("*.png"))[-1].with_suffix(".tif"), tmp_path / "new"
+    new.mkdir()
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(image, compression="tiff_lzw")
+    at = int.from_bytes(image.read_bytes()[4:8], "little")
+    assert at > noise.size, "the tags lie behind the pixels"
+    pack = (*MSBATCH, "pack", images / "images", "--table", images / "cohort.csv", "-o", new / "c.h5")
+    says(broken(image, at)(*pack, "--workers", 1), image, BROKEN)
     assert not list(new.iterdir())
 
 
@@ -85,7 +103,7 @@ def test_a_store_that_the_disk_does_not_give_is_not_said_to_be_damaged(
     store = images / "cohort.h5"
     readable_bytes = int(share * store.stat().st_size)
     done = broken(store, readable_bytes)(*MSBATCH, "inspect", store, "--montage", tmp_path / "cells.png")
-    assert says(done, store, BROKEN)
+    says(done, store, BROKEN)
     assert len(done.stderr.splitlines()) == 2
     assert "Pack the images again" not in done.stderr
     assert not (tmp_path / "cells.png").exists()
@@ -103,7 +121,7 @@ def test_a_task_names_a_store_that_the_disk_does_not_give(
     images: Path, broken: Callable[..., Command], tmp_path: Path
 ) -> None:
     run, store = planned(images / "cohort.h5", tmp_path), images / "cohort.h5"
-    assert says(broken(store, 1000)(FOLD, run.root, "--task", 0), store, BROKEN)
+    says(broken(store, 1000)(FOLD, run.root, "--task", 0), store, BROKEN)
     state = read_state(run.task("test_vit", 0))
     assert (state.phase, str(store) in state.reason, BROKEN in state.reason) == ("failed", True, True)
 
@@ -112,13 +130,13 @@ def test_a_task_names_the_folder_that_it_may_not_write(images: Path, tmp_path: P
     run = planned(images / "cohort.h5", tmp_path)
     with read_only(run.root):
         done = python(FOLD, run.root, "--task", 0)
-    assert any(says(done, run.root, words) for words in CLOSED if words in done.stderr), done.stderr
+    says(done, run.root, *CLOSED)
 
 
 def test_a_task_names_a_store_that_is_gone(images: Path, tmp_path: Path) -> None:
     run = planned(images / "cohort.h5", tmp_path)
     (images / "cohort.h5").unlink()
-    assert says(python(FOLD, run.root, "--task", 0), images / "cohort.h5", "does not exist")
+    says(python(FOLD, run.root, "--task", 0), images / "cohort.h5", "does not exist")
 
 
 CHECKPOINTS = """
@@ -136,7 +154,7 @@ def test_a_checkpoint_that_the_disk_does_not_give_is_passed_over(
 ) -> None:
     done = broken(tmp_path / "step-0000002.pt", 100)("-c", CHECKPOINTS, tmp_path)
     assert done.stdout == "1\n", done.stderr
-    assert f"{tmp_path / 'step-0000002.pt'} is damaged" in done.stderr
+    assert f"{tmp_path / 'step-0000002.pt'} cannot be read or is damaged" in done.stderr
 
 
 @pytest.fixture
@@ -146,22 +164,79 @@ def predicted(tmp_path: Path) -> RunDir:
     return make_run(tmp_path / "run", LABELS, {"resnet50": LOGITS}, store)
 
 
-@pytest.mark.parametrize("reducer", [(*MSBATCH, "reduce"), (REDUCE,)])
-def test_predictions_that_the_disk_does_not_give_are_missing_for_that_reason(
-    reducer: tuple[str, ...], predicted: RunDir, broken: Callable[..., Command]
+@pytest.fixture
+def embedded(predicted: RunDir) -> RunDir:
+    """Give the run a frozen backbone as well."""
+    plan = load_plan(predicted.plan).with_backbones(["resnet50.frozen"])
+    save_plan(predicted.plan, plan)
+    for fold in plan.folds:
+        origin = Origin(plan.store.sha256, fold.number, "resnet50", "w", 4, "fp32")
+        write_embedding(predicted.task("resnet50.frozen", fold.number), np.eye(5, 4, dtype="f4"), origin, lambda: None)
+    return predicted
+
+
+MADE = (
+    "tasks/resnet50/fold-01/predictions.csv",
+    "tasks/resnet50/fold-01/predictions.json",
+    "tasks/resnet50.frozen/fold-01/embedding.npy",
+    "tasks/resnet50.frozen/fold-01/embedding.json",
+)
+
+
+@pytest.mark.parametrize(
+    ("reducer", "name"), [*(((*MSBATCH, "reduce"), name) for name in MADE), *(((REDUCE,), name) for name in MADE[:1])]
+)
+def test_what_a_task_made_and_the_disk_does_not_give_leaves_the_tables_as_they_are(
+    reducer: tuple[str, ...], name: str, embedded: RunDir, broken: Callable[..., Command]
 ) -> None:
-    path = predicted.task("resnet50", 1).predictions
-    done = broken(path)(*reducer, predicted.root)
-    assert (done.returncode, "Traceback" in done.stderr) == (3, False), done.stderr
-    (line,) = (predicted.results / "missing.csv").read_text().splitlines()[1:]
-    assert f"{path.relative_to(predicted.root)} cannot be read: {BROKEN}" in line
+    embedded.results.mkdir()
+    (embedded.results / "verdict.json").write_text("of before")
+    done = broken(embedded.root / name)(*reducer, embedded.root)
+    says(done, embedded.root / name, BROKEN)
+    assert len(done.stderr.splitlines()) == 2
+    assert [path.read_text() for path in embedded.results.iterdir()] == ["of before"]
+
+
+@pytest.mark.parametrize("name", [*MADE[::2], "results/cells.csv", "results/SHA256SUMS", "plan.json"])
+def test_verify_goes_on_after_a_file_that_the_disk_does_not_give(
+    name: str, embedded: RunDir, broken: Callable[..., Command]
+) -> None:
+    reduce(embedded)
+    lost = embedded.task("resnet50", 0).predictions
+    lost.unlink()
+    Attempt.claim(embedded.task("resnet50", 0)).write(phase="done")
+    done = broken(embedded.root / name)(*MSBATCH, "verify", embedded.root, "--json")
+    found = {each["path"]: each for each in json.loads(done.stdout)["findings"] if each["state"] != "note"}
+    unread = found.pop(str(embedded.root / name))
+    assert (done.returncode, unread["state"], BROKEN in unread["problem"]) == (1, "unread", True)
+    assert "try again later" in unread["remedy"]
+    assert list(found) == ([] if name == "plan.json" else [str(lost)]), "nothing can be checked without the plan"
+
+
+@pytest.mark.parametrize("name", ["cohort.h5", "cohort.h5.sha256"])
+def test_verify_says_of_a_store_that_the_disk_does_not_give_that_it_cannot_be_read(
+    name: str, images: Path, broken: Callable[..., Command]
+) -> None:
+    done = broken(images / name)(*MSBATCH, "verify", images / "cohort.h5")
+    assert done.returncode == 1
+    assert f"unread   {images / name}: {BROKEN}." in done.stdout
+    assert "1 unread." in done.stdout
+    assert "msbatch pack" not in done.stdout
+
+
+def test_weights_that_the_disk_does_not_give_are_named(broken: Callable[..., Command], tmp_path: Path) -> None:
+    path = tmp_path / "test_vit.safetensors"
+    path.write_bytes(b"0" * 2000)
+    load = "import sys, pathlib, msbatch.training.weights as w; w.load_weights(pathlib.Path(sys.argv[1]))"
+    done = broken(path, 1000)("-c", load, path)
+    assert f"DiskError: {path}: {BROKEN}." in done.stderr
 
 
 @pytest.mark.parametrize("reducer", [(*MSBATCH, "reduce"), (REDUCE,)])
 def test_a_reducer_names_the_folder_that_it_may_not_write(reducer: tuple[str, ...], predicted: RunDir) -> None:
     with read_only(predicted.root):
         done = python(*reducer, predicted.root)
-    assert any(says(done, predicted.root, words) for words in CLOSED if words in done.stderr), done.stderr
+    says(done, predicted.root, *CLOSED)
 
 
 @pytest.mark.parametrize("reducer", [(*MSBATCH, "reduce"), (REDUCE,)])
@@ -171,7 +246,7 @@ def test_a_store_that_the_disk_does_not_give_leaves_the_tables_as_they_are(
     store = Path(load_plan(predicted.plan).store.path)
     predicted.results.mkdir()
     (predicted.results / "verdict.json").write_text("of before")
-    assert says(broken(store, 1000)(*reducer, predicted.root), store, BROKEN)
+    says(broken(store, 1000)(*reducer, predicted.root), store, BROKEN)
     assert [path.read_text() for path in predicted.results.iterdir()] == ["of before"]
 
 
@@ -179,5 +254,5 @@ def test_a_store_that_the_disk_does_not_give_leaves_the_tables_as_they_are(
 def test_a_store_that_is_not_there_is_named(command: tuple[str, ...], tmp_path: Path) -> None:
     store = tmp_path / "cohort.h5"
     done = python(*MSBATCH, command[0], store, *command[1:])
-    assert says(done, store, "does not exist")
+    says(done, store, "does not exist")
     assert len(done.stderr.splitlines()) == 2

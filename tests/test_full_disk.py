@@ -100,7 +100,8 @@ def test_tables_and_report_stay_together(command: str, part: float, reported: Ru
     pages = sum(-(-len(own) // 4096) for name, own in before.items() if command == "report" or name.endswith(".csv"))
     ballast = fill(reported.root.parent, int(part * pages) * 4096)
     code, _, error = cli(command, str(reported.root))
-    assert (code, "No space left on device" in error, len(error.strip().splitlines())) == (1, True, 1)
+    assert (code, "No space left on device" in error, len(error.strip().splitlines())) == (1, True, 2)
+    assert "Free some space" in error.splitlines()[-1]
     left = contents(reported.results)
     well = {name for name in before if not name.startswith("tensorboard/")}
     if command == "reduce":

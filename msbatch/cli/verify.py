@@ -30,7 +30,7 @@ def verify(target: Path | None, as_json: bool) -> int:
     """Check a store, or everything in a run, against the hashes that were recorded when it was written.
 
     Names what is damaged or gone, and the command that makes it anew. Changes nothing. Exit code 0 if all is as it
-    was written, though tasks may not be done yet; 1 if anything is damaged or gone.
+    was written, though tasks may not be done yet; 1 if anything is damaged, gone or cannot be read.
 
     \b
     Example:
@@ -84,7 +84,7 @@ def _parts_of_run(run: RunDir) -> list[Part]:
 
 def _check_curves(run: RunDir, task: Task) -> Iterator[Finding]:
     """Read the event files of a finished task; they are appended to, so that they carry checksums but no hash."""
-    from msbatch.errors import MsbatchError
+    from msbatch.errors import DiskError, MsbatchError
     from msbatch.remedies import do_again
     from msbatch.results.curves import read_curves
     from msbatch.verify import Finding
@@ -96,7 +96,8 @@ def _check_curves(run: RunDir, task: Task) -> Iterator[Finding]:
         read_curves(folder)
     except MsbatchError as error:
         problem = f"{folder.tensorboard}: {error.problem} No table needs them."
-        yield Finding(folder.tensorboard, "note", problem, do_again(run, task, str(run.root)))
+        remedy = error.hint if isinstance(error, DiskError) else do_again(run, task, str(run.root))
+        yield Finding(folder.tensorboard, "note", problem, remedy)
     else:
         yield Finding(folder.tensorboard)
 
@@ -117,6 +118,7 @@ def _check_code(run: RunDir) -> Iterator[Finding]:
 def _show(checked: Path, found: list[Finding]) -> None:
     from msbatch.terminal import make_console
 
+    from msbatch.verify import BAD
     console = make_console()
     for finding in found:
         if finding.state != "ok":
@@ -124,7 +126,7 @@ def _show(checked: Path, found: list[Finding]) -> None:
         if finding.remedy:
             console.print(f"{'':<8} {finding.remedy}")
     counts = Counter(finding.state for finding in found)
-    words = [f"{counts[state]} {state}" for state in ("damaged", "missing") if counts[state]]
+    words = [f"{counts[state]} {state}" for state in BAD if counts[state]]
     console.print(f"{checked}: {len(found)} checked, {', '.join(words) or 'nothing damaged or missing'}.")
 
 

@@ -16,7 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from msbatch.cohort.pixels import PixelError
 from msbatch.cohort.raster import raster_extent, raster_pixels
 from msbatch.cohort.tiff import tiff_extent, tiff_pixels
-from msbatch.errors import MsbatchError, disk_fails, explained
+from msbatch.errors import MsbatchError, disk_error, disk_fails, explained
 from msbatch.files import open_regular
 
 MAX_FILE_MIB = 64
@@ -121,20 +121,21 @@ def _explained(path: Path) -> Iterator[None]:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise FieldOfViewError(path, f"it has far too many pixels: {FIELD_OF_VIEW}") from None
-    except PixelError as error:
-        raise ImageError(path, str(error)) from None
     except FileNotFoundError:
         raise ImageError(path, "it does not exist") from None
-    except UnidentifiedImageError:
-        raise ImageError(path, "it cannot be decoded: its header is damaged") from None
-    except OSError as error:
-        # A disk that fails says nothing of the image: leaving it out would make another cohort of the same files.
-        raise explained(error, path) if disk_fails(error.errno) else _undecodable(path, error) from None
-    except Exception as error:  # decoders raise whatever they like on damaged bytes
-        raise _undecodable(path, error) from None
+    except Exception as error:  # decoders raise whatever they like on damaged bytes, or on a disk that fails
+        raise _refusal(path, error) from None
 
 
-def _undecodable(path: Path, error: Exception) -> ImageError:
+def _refusal(path: Path, error: Exception) -> MsbatchError:
+    disk = disk_error(error)
+    if disk is not None and disk_fails(disk.errno):
+        # That says nothing of the image: leaving it out would make another cohort of the same files.
+        return explained(disk, path)
+    if isinstance(error, PixelError):
+        return ImageError(path, str(error))
+    if isinstance(error, UnidentifiedImageError):
+        return ImageError(path, "it cannot be decoded: its header is damaged")
     said = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
     return ImageError(path, f"it cannot be decoded: {said}")
 

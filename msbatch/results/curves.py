@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_file_loader import RawEventFileL
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.tensorflow_stub.errors import OpError
 
-from msbatch.errors import MsbatchError
+from msbatch.errors import MsbatchError, failing_disk_named
 from msbatch.layout import TaskDir
 from msbatch.state import read_state
 
@@ -74,6 +74,8 @@ def read_curves(task: TaskDir) -> FoldCurves:
     ------
     CurvesError
         If they are missing, or do not tell of every round up to the step that the task reached.
+    DiskError
+        If the disk fails.
     """
     reached = read_state(task).step
     points: dict[str, dict[int, float]] = {}
@@ -122,7 +124,8 @@ def _events(folder: Path) -> Iterator[Event]:
         raise CurvesError("It has no event files.")
     try:
         for path in files:
-            yield from map(Event.FromString, RawEventFileLoader(str(path)).Load())
+            with failing_disk_named(path):
+                yield from map(Event.FromString, RawEventFileLoader(str(path)).Load())
     except (OSError, OpError, DecodeError) as error:
         raise CurvesError(f"Its event files cannot be read: {type(error).__name__}.") from None
 

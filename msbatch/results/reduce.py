@@ -44,8 +44,8 @@ def reduce(run: RunDir) -> Reduction:
     Raises
     ------
     MsbatchError
-        If the plan cannot be read, or the disk of the store fails. Unusable predictions raise nothing: they are listed
-        as missing.
+        If the plan cannot be read, or the disk fails that holds the store or what tasks made. Unusable predictions
+        raise nothing: they are listed as missing.
     """
     plan = load_plan(run.plan)
     # Sums in another order differ in their last digit: results must not depend on the number of cores.

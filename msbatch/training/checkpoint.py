@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from msbatch.errors import MsbatchError, disk_fails
+from msbatch.errors import FULL, DiskError, MsbatchError, disk_error, failing_disk_named
 from msbatch.files import atomic_path, sha256, write_text
 from msbatch.layout import checkpoint_hash
-from msbatch.training.faults import FULL, disk_error
+from msbatch.training.faults import FREE_SPACE
 
 KEPT = 2
 
@@ -54,7 +54,7 @@ def save_checkpoint(folder: Path, step: int, content: Mapping[str, Any], before_
 def load_checkpoint(folder: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
     """Read the newest checkpoint that is whole, or None where there is none.
 
-    A damaged one is passed over with a warning, and the one before it is tried.
+    One that is damaged, or that the disk does not give, is passed over with a warning, and the one before it is tried.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def load_checkpoint(folder: Path, identity: Mapping[str, Any]) -> dict[str, Any]
     for path in _newest_first(folder):
         content = _read(path) if _is_whole(path) else None
         if content is None:
-            log.warning("%s is damaged: falling back to the checkpoint before it, or to the start.", path)
+            log.warning("%s cannot be read or is damaged: falling back to the one before it, or to the start.", path)
             continue
         _compare(path, content["identity"], identity)
         return content
@@ -97,7 +97,7 @@ def _write(content: dict[str, Any], path: Path, temporary: Path) -> None:
         if disk is None:
             raise
         reason = "the disk is full" if disk.errno in FULL else f"{disk.strerror}"
-        raise MsbatchError(f"{path} could not be written: {reason}.", "Free some space and submit again.") from error
+        raise MsbatchError(f"{path} could not be written: {reason}.", FREE_SPACE) from error
 
 
 def _read(path: Path) -> dict[str, Any] | None:
@@ -116,11 +116,10 @@ def _newest_first(folder: Path) -> list[Path]:
 def _is_whole(path: Path) -> bool:
     digest = checkpoint_hash(path)
     try:
-        return digest.is_file() and digest.read_text().strip() == sha256(path)
-    except OSError as error:
-        if disk_fails(error.errno):
-            return False
-        raise
+        with failing_disk_named(digest):
+            return digest.is_file() and digest.read_text(errors="replace").strip() == sha256(path)
+    except DiskError:
+        return False
 
 
 def _compare(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

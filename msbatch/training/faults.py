@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 
 import torch
 import torch.distributed as dist
 
-from msbatch.errors import MsbatchError, explained
+from msbatch.errors import FULL, MsbatchError, disk_error, explained
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
 FULL_WORDS = ("No space left on device", "Disk quota exceeded")
 MEMORY_WORDS = ("out of memory", "can't allocate memory", "Cannot allocate memory")
 LOST_WORDS = (
@@ -22,6 +20,7 @@ LOST_WORDS = (
 )
 LOST = "another process of the task, or its node, was lost"
 RESUME = "Submit again to resume it."
+FREE_SPACE = "Free some space and submit again."
 KILLED_WORDS = "killed by signal: Killed"
 
 log = logging.getLogger(__name__)
@@ -36,15 +35,6 @@ def as_told(error: Exception) -> MsbatchError:
         log.error("An error that nobody foresaw:", exc_info=error)
         words = f"{type(error).__name__}: {_first_line(error)}"
     return MsbatchError(words, _advice(error))
-
-
-def disk_error(error: BaseException) -> OSError | None:
-    """Find the error of the file system that caused another one, if any did."""
-    while not isinstance(error, OSError):
-        if error.__context__ is None:
-            return None
-        error = error.__context__
-    return error
 
 
 def _known(error: Exception) -> str | None:
@@ -64,6 +54,9 @@ def _known(error: Exception) -> str | None:
 
 
 def _advice(error: Exception) -> str:
+    disk = disk_error(error)
+    if disk is not None and disk.errno in FULL:
+        return FREE_SPACE
     first = explained(error).hint if isinstance(error, OSError) else ""
     return f"{first} Then submit again to resume it." if first else RESUME
 

@@ -33,6 +33,8 @@ def load_weights(path: Path) -> Weights:
     ------
     MsbatchError
         If the file is damaged, holds anything but tensors, or differs from the manifest beside it.
+    DiskError
+        If the disk fails.
     """
     digest = sha256(path)
     if read_manifest(path.parent).get(path.name, {"sha256": digest})["sha256"] != digest:
@@ -105,9 +107,25 @@ def check(folder: Path) -> list[dict[str, Any]]:
 
 
 def read_manifest(folder: Path) -> dict[str, dict[str, str]]:
-    """Read the manifest of a weights folder: file name to its SHA-256 and source; empty where there is none."""
+    """Read the manifest of a weights folder: file name to its SHA-256 and source; empty where there is none.
+
+    Raises
+    ------
+    MsbatchError
+        If it is not JSON, or does not give each file its hash.
+    """
     path = folder / MANIFEST
-    return dict(read_json(path)) if path.is_file() else {}
+    found = read_json(path) if path.is_file() else {}
+    if not isinstance(found, dict) or not all(_is_entry(entry) for entry in found.values()):
+        raise MsbatchError(
+            f"{path} does not give each file its sha256.",
+            "Remove it, and fetch the weights again with: msbatch weights get",
+        )
+    return found
+
+
+def _is_entry(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("sha256"), str)
 
 
 def _status(path: Path, manifest: dict[str, dict[str, str]]) -> str:

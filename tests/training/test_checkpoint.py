@@ -56,7 +56,7 @@ def test_a_damaged_one_is_named_and_the_older_one_serves(
     save(tmp_path, 1, 2)
     damage(tmp_path / "step-0000002.pt")
     assert loaded_step(tmp_path) == 1
-    assert "step-0000002.pt is damaged" in caplog.text
+    assert "step-0000002.pt cannot be read or is damaged" in caplog.text
     damage(tmp_path / "step-0000001.pt")
     assert loaded_step(tmp_path) is None
 
@@ -115,7 +115,7 @@ def test_a_checkpoint_that_would_run_code_is_not_run(tmp_path: Path, caplog: pyt
 
     save_checkpoint(tmp_path, 1, {"identity": Bomb()}, lambda: None)
     assert loaded_step(tmp_path) is None
-    assert "step-0000001.pt is damaged" in caplog.text
+    assert "step-0000001.pt cannot be read or is damaged" in caplog.text
     assert not (tmp_path / "ran").exists()
 
 

@@ -161,7 +161,7 @@ def test_a_damaged_newest_checkpoint_costs_one_round_and_nothing_else(make_run: 
     newest.write_bytes(newest.read_bytes()[:-10])
     with caplog.at_level(logging.WARNING):
         run_task(hurt, 0)
-    assert f"{newest.name} is damaged" in caplog.text
+    assert f"{newest.name} cannot be read or is damaged" in caplog.text
     assert folder(hurt).predictions.read_bytes() == folder(calm).predictions.read_bytes()
 
 

@@ -96,6 +96,17 @@ def test_files_of_the_users_own_are_listed_and_loaded(tmp_path: Path) -> None:
     assert (set(weights.state), weights.sha256) == ({"w"}, hashlib.sha256(DATA).hexdigest())
 
 
+@pytest.mark.parametrize(
+    "manifest", ['{"mine.safetensors": {}}', '{"mine.safetensors": {"sha256": 1}}', '"x"', "null", "[]"]
+)
+def test_a_manifest_of_another_shape_is_named(manifest: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.safetensors").write_bytes(DATA)
+    (tmp_path / "manifest.json").write_text(manifest)
+    for read in (check, list_weights, lambda folder: load_weights(folder / "mine.safetensors")):
+        with pytest.raises(MsbatchError, match=r"manifest\.json does not give each file its sha256"):
+            read(tmp_path)
+
+
 def test_weights_that_would_run_code_are_refused(tmp_path: Path) -> None:
     class Bomb:
         def __reduce__(self):
