@@ -94,19 +94,19 @@ def let_list(folder: Path, group: int) -> None:
     Raises
     ------
     MsbatchError
-        If the folder is somebody else's.
+        If the folder is somebody else's, or open to another group.
     """
     facts = folder.stat()
     wanted = LISTING if facts.st_gid == group else LISTING >> 3
     if facts.st_mode & wanted == wanted:
         return
-    try:
-        os.chown(folder, -1, group)
-        folder.chmod(stat.S_IMODE(facts.st_mode) | LISTING)
-    except PermissionError:
+    if facts.st_uid != os.geteuid() or (facts.st_gid != group and facts.st_mode & stat.S_IRWXG):
         raise MsbatchError(
-            f"The group cannot enter {folder}, which is not yours.", "Ask its owner, or keep runs elsewhere."
-        ) from None
+            f"{folder} is not open to the group {_names({group})}, but belongs to somebody else or another group.",
+            "Open it with chgrp and chmod, or keep runs elsewhere.",
+        )
+    os.chown(folder, -1, group)
+    folder.chmod(stat.S_IMODE(facts.st_mode) | LISTING)
 
 
 def let_read(path: Path, group: int) -> None:

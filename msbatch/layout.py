@@ -277,9 +277,12 @@ def find_run(run: Path | None, runs: Path = RUNS) -> RunDir:
         If there is no such run.
     """
     if run is not None:
-        if not RunDir(run).plan.is_file():
+        named = RunDir(run)
+        if named.tasks.is_dir() and not named.plan.is_file():
+            raise MsbatchError(f"{named.plan} is gone.", "Bring it back from a backup: it says what the folds are.")
+        if not named.plan.is_file():
             raise MsbatchError(f"{run} is not a run: it has no plan.json.", f"Runs are folders under {runs}/.")
-        return RunDir(run)
+        return named
     found = list_runs(runs)
     if not found:
         raise MsbatchError(f"There is no run under {runs}/.", "Make one with: msbatch plan cohort.h5")

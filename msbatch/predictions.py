@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -92,9 +93,9 @@ def read_predictions(task: TaskDir, identity: dict[str, Any]) -> Predictions:
     PredictionsError
         If they are missing, were changed, belong to another plan, arm or fold, hold a cell twice
         or not at all, or hold a number that is not finite; the message names the file.
-    """
     DiskError
         If the disk fails, which says nothing of the predictions.
+    """
     if not task.predictions.is_file() or not task.manifest.is_file():
         raise PredictionsError(f"{task.predictions} is missing.")
     manifest = _read_manifest(task)
@@ -107,8 +108,18 @@ def read_predictions(task: TaskDir, identity: dict[str, Any]) -> Predictions:
         raise PredictionsError(f"{task.predictions} cannot be read: {error.strerror}.") from None
     if found != manifest.get("sha256"):
         raise PredictionsError(f"{task.predictions} was changed after it was written.")
-    start = str(manifest[PRETRAINED] or "") if PRETRAINED in manifest else None
-    return replace(_parse(task, manifest.get("cells")), pretrained=start)
+    return replace(_parse(task, manifest.get("cells")), pretrained=_start(task, manifest))
+
+
+def _start(task: TaskDir, manifest: dict[str, Any]) -> str | None:
+    match manifest.get(PRETRAINED, ""):
+        case None:
+            return ""
+        case "":
+            return None
+        case str(digest) if re.fullmatch("[0-9a-f]{64}", digest):
+            return digest
+    raise PredictionsError(f"{task.manifest} does not say which weights its network started from.")
 
 
 def read_of_task(run: RunDir, plan: Plan, task: Task, signature: str | None = None) -> Predictions:
@@ -149,6 +160,8 @@ def weights_hash(task: TaskDir) -> str | None:
 def _read_manifest(task: TaskDir) -> dict[str, Any]:
     try:
         manifest = read_json(task.manifest)
+    except DiskError:
+        raise
     except MsbatchError as error:
         raise PredictionsError(error.problem) from None
     if not isinstance(manifest, dict):
@@ -160,8 +173,6 @@ def _parse(task: TaskDir, cells: int | None) -> Predictions:
     try:
         with failing_disk_named(task.predictions), task.predictions.open(encoding="utf-8", newline="") as handle:
             header, *rows = csv.reader(handle)
-    except DiskError:
-        raise
         patients, numbers, labels, logits, _ = zip(*rows, strict=True)
         values = np.array(logits, np.float64)
     except (csv.Error, ValueError) as error:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from datetime import date
 from itertools import count
 from pathlib import Path
 
-from msbatch.access import check_group, let_list, share, write_as
+from msbatch.access import check_group, dir_mode, let_list, share, write_as
 from msbatch.config import PlanSettings, Settings, is_frozen
 from msbatch.environment import describe_environment
 from msbatch.errors import MsbatchError
@@ -68,6 +70,8 @@ def _open_folder(run: RunDir, group: str | None) -> None:
     make_dir(run.root)
     if group is not None:
         share(run.root, group)
+    elif not run.plan.is_file():
+        run.root.chmod(dir_mode())  # whoever gave it up may have meant it for a group
     write_as(run.root)
 
 
@@ -101,7 +105,8 @@ def _free_folder(runs: Path, signature: str) -> Path:
 
 
 def _was_given_up(folder: Path) -> bool:
-    """Whether whoever made a run's folder was killed before there was anything to lose."""
-    return folder.is_dir() and all(
-        path.name.startswith(".") or path.name in BEFORE_THE_PLAN for path in folder.iterdir()
-    )
+    """Whether this user made a run's folder, and was killed before there was anything to lose."""
+    facts = folder.lstat()
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & 0o022:
+        return False
+    return all(path.name.startswith(".") or path.name in BEFORE_THE_PLAN for path in folder.iterdir())

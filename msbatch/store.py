@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from msbatch import schema
 from msbatch.errors import DiskError, MsbatchError, disk_fails, explained
-from msbatch.files import sha256
+from msbatch.files import hash_beside, sha256
 from msbatch.schema import PATIENTS, SchemaError
 from msbatch.text import has_control
 
@@ -193,6 +193,20 @@ class Store:
 
     def _refuse(self, reason: str, hint: str) -> NoReturn:
         raise StoreError(f"{self.path}: {reason}.", hint) from None
+
+
+def packed_sha256(path: Path) -> str:
+    """Give the hash of a store, which must be the one that `msbatch pack` wrote beside it, if any.
+
+    Raises
+    ------
+    StoreError
+        If it is another one.
+    """
+    found, beside = sha256(path), hash_beside(path)
+    if beside.is_file() and beside.read_text(errors="replace").split()[:1] != [found]:
+        raise StoreError(f"{path} is not what was packed: its hash differs from {beside}.", "Pack the images again.")
+    return found
 
 
 def verify_store(path: Path, wanted_sha256: str) -> None:

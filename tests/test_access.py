@@ -113,6 +113,52 @@ def test_folders_made_for_a_group_can_be_entered_by_it_and_others_keep_what_they
     assert mode(here / "lab" / "runs") == 0o1750
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_a_folder_of_runs_that_is_open_to_another_group_is_not_taken_from_it(cli: Run, here: Path) -> None:
+    cli(*PACK)
+    (here / "runs").mkdir()
+    os.chown(here / "runs", -1, os.getegid() + 1)
+    (here / "runs").chmod(0o770)
+    code, _, error = cli("plan", "cohort.h5", "--share", GROUP)
+    assert (code, len(error.splitlines())) == (1, 2)
+    assert f"not open to the group {GROUP}" in error
+    assert mode(here / "runs") == 0o770
+    assert list(here.glob("runs/*")) == []
+
+
+@pytest.mark.usefixtures("here")
+def test_a_folder_that_was_begun_for_a_group_is_not_for_it_unasked(cli: Run) -> None:
+    cli(*PACK)
+    cli("plan", "cohort.h5", "--share", GROUP)
+    (run,) = list_runs()
+    run.plan.unlink()
+    assert cli("plan", "cohort.h5")[0] == 0
+    assert list_runs() == [run]
+    assert modes(run.root) == {(True, 0o700), (False, 0o600)}
+
+
+@pytest.mark.parametrize("spoil", ["link", "open", "foreign"])
+def test_an_empty_folder_of_others_becomes_no_run(cli: Run, here: Path, spoil: str) -> None:
+    cli(*PACK)
+    cli("plan", "cohort.h5")
+    (run,) = list_runs()
+    shutil.rmtree(run.root)
+    theirs = run.root
+    if spoil == "link":
+        theirs = here / "elsewhere"
+        run.root.symlink_to(theirs)
+    theirs.mkdir(mode=0o700)
+    if spoil == "open":
+        theirs.chmod(0o777)
+    if spoil == "foreign":
+        if os.geteuid() != 0:
+            pytest.skip("only root can give a folder away")
+        os.chown(theirs, 65534, -1)
+    assert cli("plan", "cohort.h5")[0] == 0
+    assert list_runs()[0].root.name == f"{run.root.name}-2"
+    assert list(theirs.iterdir()) == []
+
+
 def test_a_run_that_exists_can_be_shared_and_stays_so(cli: Run, here: Path) -> None:
     cli(*PACK)
     cli("plan")

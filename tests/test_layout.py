@@ -81,5 +81,12 @@ def test_a_run_that_is_not_there_is_an_error_with_a_hint(tmp_path: Path) -> None
     assert refusal.value.hint
 
 
+def test_a_run_that_lost_its_plan_is_told_from_what_is_no_run(tmp_path: Path) -> None:
+    (tmp_path / "run" / "tasks").mkdir(parents=True)
+    with pytest.raises(MsbatchError, match=r"plan\.json is gone") as refusal:
+        find_run(tmp_path / "run", tmp_path)
+    assert "backup" in refusal.value.hint
+
+
 def test_job_scripts_ship_with_the_package() -> None:
     assert (data_dir("jobs") / "fold.py").is_file()

@@ -7,9 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-import threading
-from collections.abc import Callable
-from itertools import count
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +15,7 @@ import pytest
 from commands import Run
 from runs import make_run, make_store
 
+from msbatch.cli.verify import look_twice
 from msbatch.embeddings import Origin, write_embedding
 from msbatch.layout import RunDir, list_runs
 from msbatch.lock import run_lock
@@ -25,6 +24,7 @@ from msbatch.results.reduce import reduce
 from msbatch.results.report.page import write_report
 from msbatch.state import Attempt
 from msbatch.training.checkpoint import save_checkpoint
+from msbatch.verify import Finding, parts
 
 QUICK = """
 [plan]
@@ -171,27 +171,38 @@ def test_a_damaged_checkpoint_is_named_and_one_without_a_hash_is_a_note(run: Run
     assert bad(told(cli, run.root)[1]) == {"step-0000001.pt": "damaged"}
 
 
-def test_checkpoints_that_a_task_writes_meanwhile_are_no_damage(run: RunDir, cli: Run) -> None:
-    embed_all(run)
+def test_a_checkpoint_that_a_task_removes_meanwhile_is_no_damage(run: RunDir) -> None:
     run.task("resnet50", 0).manifest.unlink()
-    Attempt.claim(run.task("resnet50", 0)).write(phase="running")
-    folder, over = run.task("resnet50", 0).checkpoints, threading.Event()
+    folder = run.task("resnet50", 0).checkpoints
+    for step in (1, 2):
+        save_checkpoint(folder, step, {"step": step}, lambda: None)
+    plan = load_plan(run.plan)
+    looked = []
+    for finding in (finding for part in parts(run, plan) for finding in part()):
+        looked.append(finding)
+        if finding.path.parent == folder:
+            (folder / "step-0000002.pt").unlink(missing_ok=True)
+    assert [finding.state for finding in looked if finding.path.parent == folder] == ["ok"]
 
-    def train() -> None:
-        for step in count(1):
-            save_checkpoint(folder, step, {"step": step}, lambda: None)
-            if over.wait(0.05):
-                break
 
-    task = threading.Thread(target=train)
-    task.start()
-    try:
-        for _ in range(5):
-            code, findings = told(cli, run.root)
-            assert (code, bad(findings)) == (0, {})
-    finally:
-        over.set()
-        task.join()
+def test_what_a_writer_moves_between_two_looks_is_looked_at_again(tmp_path: Path) -> None:
+    later = [tmp_path / "moved.csv", tmp_path / "gone.csv"]
+
+    def read() -> Iterator[Finding]:
+        later[0].touch() if seen else seen.append(1)
+        for path in later:
+            yield Finding(path) if path.exists() else Finding(path, "missing", f"{path} is gone.")
+
+    def open_it() -> Iterator[Finding]:
+        yield Finding(later[1], problem=later[1].read_text())
+
+    seen: list[int] = []
+    found = look_twice([read, open_it], lambda _n: None)
+    assert [(finding.path, finding.state) for finding in found] == [
+        (later[0], "ok"),
+        (later[1], "missing"),
+        (later[1], "missing"),
+    ]
 
 
 def test_a_plan_that_was_edited_is_not_the_one_its_run_was_named_by(run: RunDir, cli: Run) -> None:

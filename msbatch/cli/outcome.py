@@ -166,7 +166,8 @@ def show_reduction(run: RunDir, as_json: bool = False) -> bool:
 
 
 def _incomplete(run: RunDir) -> IncompleteError:
-    see, train = f"See why with: msbatch status {run.root}", f"Train them with: msbatch submit --run {run.root} --local"
+    see = f"See why with: msbatch status {run.root}, and in {run.results / 'missing.csv'}"
+    train = f"Train them with: msbatch submit --run {run.root} --local, or as {run.results / 'missing.csv'} says"
     return IncompleteError("Folds are missing, so every total is partial.", see if run.on_cluster else train)
 
 

@@ -46,12 +46,13 @@ def verify(target: Path | None, as_json: bool) -> int:
         run = find_run(target)
         checked, parts = run.root, _parts_of_run(run)
     with progress("verifying", len(parts), "parts") as advance:
-        found = _look_twice(parts, advance)
+        found = look_twice(parts, advance)
     _show_json(checked, found) if as_json else _show(checked, found)
     return DAMAGED if any(finding.bad for finding in found) else 0
 
 
-def _look_twice(parts: Sequence[Part], advance: Callable[[int], None]) -> list[Finding]:
+def look_twice(parts: Sequence[Part], advance: Callable[[int], None]) -> list[Finding]:
+    """Make all checks, and once more, after a moment, those in which all was not well."""
     from msbatch.verify import last_look, look
 
     looks: list[list[Finding] | None] = []
@@ -117,8 +118,8 @@ def _check_code(run: RunDir) -> Iterator[Finding]:
 
 def _show(checked: Path, found: list[Finding]) -> None:
     from msbatch.terminal import make_console
-
     from msbatch.verify import BAD
+
     console = make_console()
     for finding in found:
         if finding.state != "ok":

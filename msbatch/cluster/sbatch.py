@@ -167,7 +167,7 @@ def check_own(folder: Path) -> None:
         facts = path.lstat()
         if facts.st_uid != os.geteuid() or stat.S_ISLNK(facts.st_mode) or facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise MsbatchError(
-                f"{path} can be written by others, so nothing of it is run.",
+                f"{path} is not yours alone, so nothing of it is run.",
                 f"If it is yours: chmod -R go-w {folder}; if that changes nothing, keep runs on another file system.",
             )
 

@@ -201,13 +201,22 @@ def _submit(
     name = f"msb-{order.plan.signature[:8]}-{number}"
     folder = make_dir(order.home.jobs / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{number}")
     code = order.run.frozen(digest).resolve()
+    _refuse_open(folder)
     write_text(JobDir(folder).conf, conf_text(order, code, kind))
-    check_own(folder)  # some file systems let everybody write whatever is asked for; each task would refuse it
     entry = Submission(name, kind, folder, tuple(task.index for task in tasks))
     told = {"kind": kind, "folder": f"jobs/{folder.name}", "tasks": list(entry.tasks)}
     record(order.run, "submitting", name=name, **told, code_sha256=digest, image_sha256=order.image.sha256)
     sbatch = Sbatch(folder, code, {**_parameters(order, kind, name), **(behind or {})})
     return sbatch.submit(order.run, entry, _calls(order, code, kind, tasks))
+
+
+def _refuse_open(folder: Path) -> None:
+    """Refuse file systems that let everybody write, whatever is asked for: each task would refuse it too."""
+    try:
+        check_own(folder)
+    except MsbatchError:
+        folder.rmdir()
+        raise
 
 
 def _parameters(order: Order, kind: Kind, name: str) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from msbatch.cohort.facts import Facts, count_classes, read_facts
 from msbatch.cohort.relabel import relabel_cells, relabel_patients
 from msbatch.config import Settings, full_name, is_frozen
 from msbatch.errors import MsbatchError
-from msbatch.files import sha256, sha256_json
+from msbatch.files import sha256_json
 from msbatch.plan import Fold, Plan, StoreRecord
-from msbatch.store import VERSION, Store
+from msbatch.store import VERSION, Store, packed_sha256
 from msbatch.trial import try_store
 
 MIN_PATIENTS = 4
@@ -69,7 +69,7 @@ def draw_plan(store: Path, settings: Settings) -> Plan:
         return draw_folds(facts, asked.seed, asked.val_patients, design)
 
     plan = Plan(
-        store=StoreRecord(path=str(store.absolute()), sha256=sha256(store), format=VERSION),
+        store=StoreRecord(path=str(store.absolute()), sha256=packed_sha256(store), format=VERSION),
         classes=classes,
         level=level,
         seed=asked.seed,

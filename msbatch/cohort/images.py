@@ -141,13 +141,13 @@ def _refusal(path: Path, error: Exception) -> MsbatchError:
 
 
 def _check_bytes(path: Path, file: BinaryIO) -> None:
+    if path.suffix.lower() in SLIDES:  # many are TIFF or JPEG at heart, with a photograph of the label inside
+        raise ImageError(path, "it is a scanner's whole slide, which may name the patient: export single cells as PNG")
     size = os.fstat(file.fileno()).st_size
     if size == 0:
         raise ImageError(path, "it is empty")
     if size > MAX_FILE_MIB << 20:
         raise FieldOfViewError(path, f"it has {size >> 20} MiB: {FIELD_OF_VIEW}")
-    if path.suffix.lower() in SLIDES:  # many are TIFF or JPEG at heart, with a photograph of the label inside
-        raise ImageError(path, "it is a scanner's whole slide, which may name the patient: export single cells as PNG")
     start = _start(file)
     if start[DICOM_MARK_AT:].startswith(DICOM_MARK):
         raise ImageError(path, "it is DICOM, which names the patient: export its pixels as PNG")

@@ -133,7 +133,7 @@ def pack(
     tally = Tally(options.strict)
     preparation = Preparation(images, options.size_px, options.fit)
     with _disk_explained(output), ordered_map(options.workers) as run:
-        _remove_leftovers(output)
+        _remove_leftovers(output, options.lookup)
         long_sides = _read_headers(cohort, preparation, tally, run, progress)
         scale = common_scale(list(long_sides.values()), options.size_px, options.fit)
         source = _Source(cohort, replace(preparation, scale=scale), frozenset(long_sides), options.key)
@@ -278,7 +278,8 @@ def _refuse_empty(patient: Patient, cells: int, tally: Tally) -> None:
 def _before_commit(output: Path, options: PackOptions, tally: Tally, named: Cohort) -> None:
     _refuse_existing(output, options.overwrite)
     if options.key is not None and options.lookup is not None:
-        write_lookup(options.lookup, named, options.key)
+        with _disk_explained(options.lookup):
+            write_lookup(options.lookup, named, options.key)
     # A hash may be missing for a moment, but must never stand beside a store of other bytes.
     hash_beside(output).unlink(missing_ok=True)
     if tally.quarantined and options.key is None:
@@ -293,9 +294,9 @@ def _let_read(path: Path, options: PackOptions) -> None:
         let_read(path, options.group)
 
 
-def _remove_leftovers(output: Path) -> None:
-    for target in (output, hash_beside(output), quarantine_path(output)):
-        for leftover in output.parent.glob(f".{glob.escape(target.name)}.tmp.*"):
+def _remove_leftovers(output: Path, lookup: Path | None) -> None:
+    for target in filter(None, (output, hash_beside(output), quarantine_path(output), lookup)):
+        for leftover in target.parent.glob(f".{glob.escape(target.name)}.tmp.*"):
             leftover.unlink(missing_ok=True)
 
 

@@ -14,17 +14,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
-import h5py
-
 from msbatch.cohort.table import Cohort
 from msbatch.errors import MsbatchError
-from msbatch.files import sync, write_csv
+from msbatch.files import open_regular, sync, write_csv
 from msbatch.store import Store
 from msbatch.text import safe
 
+HDF5 = b"\x89HDF\r\n\x1a\n"
 KEY_BYTES = 32
 CHARACTERS = 10  # of base32: two of a million patients share one with a probability of 1 in 2000
 FINGERPRINT = "key_fingerprint"  # among a store's settings
+NEW = "msbatch key new FILE"
 LOOKUP = ("pseudonym", "identifier")
 
 
@@ -81,7 +81,7 @@ def read_key(path: Path) -> Key:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise MsbatchError(
-            f"The key {path} cannot be read: {reason}.", f"Make one with: msbatch key new {path}"
+            f"The key {path} cannot be read: {reason}.", f"Bring the one you packed with, or make the first one: {NEW}"
         ) from None
     try:
         _check_private(path, os.fstat(handle))
@@ -89,7 +89,8 @@ def read_key(path: Path) -> Key:
     finally:
         os.close(handle)
     if not re.fullmatch(rb"[0-9a-f]{%d}" % (2 * KEY_BYTES), text):
-        _refuse_key(path, f"is none: it must hold {2 * KEY_BYTES} hexadecimal digits", "Make one with: msbatch key new")
+        problem = f"is damaged or no key: it must hold {2 * KEY_BYTES} hexadecimal digits"
+        _refuse_key(path, problem, f"Bring a copy of it, or make a first one: {NEW}")
     return Key(path, bytes.fromhex(text.decode("ascii")))
 
 
@@ -138,20 +139,23 @@ def write_lookup(path: Path, cohort: Cohort, key: Key) -> None:
 
 
 def refuse_other_key(store: Path, key: Key | None) -> None:
-    """Refuse to replace a store by one whose patients would go by other names.
+    """Refuse to replace anything but a store, and a store by one whose patients would go by other names.
 
     Raises
     ------
     MsbatchError
         If the store was packed under another key, or under a key and none is given, or if that cannot be told.
     """
+    if store.exists() and not _begins_as_a_store(store):
+        problem = f"{store} is no store, so pack does not replace it."
+        raise MsbatchError(problem, "Name another file, or remove it first.")
     try:
         before = _fingerprint(store)
     except MsbatchError:
         if key is not None:
             return
         raise MsbatchError(
-            f"{store} cannot be read, so it may hold pseudonyms.",
+            f"{store} cannot be read as a store, so it may hold pseudonyms.",
             "Give its key with --pseudonymise, or remove it first.",
         ) from None
     if before is None:
@@ -168,8 +172,13 @@ def refuse_other_key(store: Path, key: Key | None) -> None:
         )
 
 
+def _begins_as_a_store(path: Path) -> bool:
+    with open_regular(path) as file:
+        return file.read(len(HDF5)) == HDF5
+
+
 def _fingerprint(store: Path) -> str | None:
-    if not h5py.is_hdf5(store):
+    if not store.exists():
         return None
     with Store(store) as opened:
         return opened.key_fingerprint
@@ -177,7 +186,7 @@ def _fingerprint(store: Path) -> str | None:
 
 def _check_private(path: Path, facts: os.stat_result) -> None:
     if not stat.S_ISREG(facts.st_mode):
-        _refuse_key(path, "is not a file", "Make one with: msbatch key new")
+        _refuse_key(path, "is not a file", f"Make one with: {NEW}")
     if facts.st_uid != os.geteuid():
         _refuse_key(path, "belongs to somebody else", "Keep a copy of your own, with mode 600.")
     if facts.st_mode & 0o077:

@@ -63,7 +63,7 @@ class PackReport:
             self._quarantine(): bool(self.quarantined),
             f"Left out: {self.dropped} rows of other labels.": self.dropped > 0,
             f"No attribute, since they vary within a patient: {', '.join(self.varying)}.": bool(self.varying),
-            f"Columns left out: {', '.join(self.left_out)}; name those that may stay with --keep.": bool(self.left_out),
+            f"Columns left out, as --keep does not name them: {', '.join(self.left_out)}.": bool(self.left_out),
             f"Warning: there is no cell of class {', '.join(empty)}; such a cohort cannot be planned.": bool(empty),
         }
         first = f"Packed {self.patients} patients, {self.cells} cells ({classes}) into {self.output}."
@@ -71,7 +71,7 @@ class PackReport:
 
     def _quarantine(self) -> str:
         """Say which files were left out; where patients have pseudonyms, here alone: files are named after patients."""
-        first = f"Left out: {len(self.quarantined)} files"
+        first = f"Left out: {len(self.quarantined)} file{'s' * (len(self.quarantined) != 1)}"
         if not self.pseudonyms:
             return f"{first}; {quarantine_path(self.output)} says why."
         return "\n".join([f"{first}:", *(f"  {file}: {reason}" for file, reason in self.quarantined)])

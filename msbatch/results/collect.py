@@ -57,7 +57,7 @@ def _disagreeing(found: Mapping[Task, Predictions]) -> list[Task]:
 
 
 def _started_otherwise(run: RunDir, found: Mapping[Task, Predictions]) -> dict[Task, str]:
-    """Find the folds whose network started from other weights than most of its backbone, where both are recorded.
+    """Find the folds whose network started from other weights than others of its backbone, where both are recorded.
 
     Further seeds and permuted labels, of which there may be many more, are measured by the first training.
     """
@@ -67,8 +67,9 @@ def _started_otherwise(run: RunDir, found: Mapping[Task, Predictions]) -> dict[T
         counts = Counter(start for task, start in starts.items() if task.arm == arm)
         usual.setdefault(backbone, counts.most_common(1)[0][0])
     return {
-        task: f"Fold {task.fold} started from other pretrained weights ({_short(start)}) than most of {task.backbone} "
-        f"({_short(usual[task.backbone])}). With those in place, do it again with: {do_again(run, task, RUN)}"
+        task: f"Fold {task.fold} started from other pretrained weights ({_short(start)}) than other folds of "
+        f"{task.backbone} ({_short(usual[task.backbone])}). "
+        f"With those in place, do it again with: {do_again(run, task, RUN)}"
         for task, start in starts.items()
         if start != usual[task.backbone]
     }

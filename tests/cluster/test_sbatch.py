@@ -105,7 +105,7 @@ def test_a_pickle_that_others_can_write_is_never_run(order: Order, slurm: FakeSl
     path = next(entry.folder.glob(name)) if name else entry.folder
     path.chmod(path.stat().st_mode | 0o020)
     slurm.names(entry.name, "100")
-    with pytest.raises(MsbatchError, match="can be written by others"):
+    with pytest.raises(MsbatchError, match="is not yours alone"):
         settle(order.run)
     path.chmod(path.stat().st_mode & ~0o020)
     settle(order.run)

@@ -15,7 +15,7 @@ from msbatch.cohort.facts import PatientFacts
 from msbatch.cohort.folds import draw_folds, draw_plan
 from msbatch.config import Settings
 from msbatch.errors import MsbatchError
-from msbatch.files import sha256
+from msbatch.files import hash_beside, sha256
 from msbatch.settings_file import parse_settings
 
 Cohort = dict[str, PatientFacts]
@@ -182,6 +182,14 @@ def test_a_cohort_that_cannot_be_planned_is_refused(cohort: list[tuple[int, int]
 def store(tmp_path: Path) -> Path:
     labels = {f"P{i}": [i % 2] * 3 for i in range(8)}
     return make_store(tmp_path / "cohort.h5", labels, {f"P{i}": {"Sex": "Ff Mm"[i // 2]} for i in range(8)})
+
+
+def test_a_store_that_is_not_what_was_packed_is_not_planned(store: Path) -> None:
+    hash_beside(store).write_text(f"{sha256(store)}  {store.name}\n")
+    draw_plan(store, Settings())
+    hash_beside(store).write_text(f"{'0' * 64}  {store.name}\n")
+    with pytest.raises(MsbatchError, match="is not what was packed"):
+        draw_plan(store, Settings())
 
 
 def test_a_plan_records_where_it_comes_from(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:

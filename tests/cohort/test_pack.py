@@ -97,6 +97,7 @@ def test_unusable_files_are_listed_with_their_reason_and_the_rest_is_packed(coho
     (images / "P3" / "gone.png").symlink_to("nowhere.png")
     (images / "P3" / "scan.dcm").write_bytes(b"\0" * 128 + b"DICM")
     (images / "P3" / "slide.SVS").write_bytes(b"II*\0")
+    os.truncate(images / "P3" / "slide.SVS", 70 << 20)
     (images / "P3" / "moving.gif").write_bytes(b"GIF89a")
     (images / "P3" / "notes.txt").write_text("no image, so nobody misses it")
     report = pack(*cohort, tmp_path / "c.h5", SMALL)

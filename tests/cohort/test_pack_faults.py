@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from disks import read_only
 from PIL import Image
+from runs import make_store
 
 from msbatch.cohort.pack import PackOptions, pack
 from msbatch.cohort.synth import draw_cohort
@@ -114,12 +115,12 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def check_refused(drawn: Path, output: Path, reason: str, **options: object) -> None:
-    output.write_bytes(b"an older store")
+    older = make_store(output, {"A": [0], "B": [1]}).read_bytes()
     code, errors = finish(start(drawn, output, **options))
     assert code == 1
     assert reason in errors
     assert len(errors.strip().splitlines()) == 2
-    assert output.read_bytes() == b"an older store"
+    assert output.read_bytes() == older
     assert [path.name for path in output.parent.iterdir()] == [output.name]
 
 

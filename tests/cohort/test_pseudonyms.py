@@ -162,6 +162,15 @@ def test_the_private_table_leads_back(cohort: Folder, tmp_path: Path, options: P
     assert lookup.read_bytes() == before
 
 
+def test_what_a_killed_writer_left_of_the_private_table_is_removed(
+    cohort: Folder, tmp_path: Path, options: PackOptions
+) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / ".who.csv.tmp.1").write_text("pseudonym,identifier")
+    pack(*cohort, tmp_path / "c.h5", replace(options, lookup=tmp_path / "own" / "who.csv"))
+    assert [path.name for path in (tmp_path / "own").iterdir()] == ["who.csv"]
+
+
 def test_the_private_table_takes_the_place_of_nothing_else(
     cohort: Folder, tmp_path: Path, options: PackOptions
 ) -> None:
@@ -205,11 +214,22 @@ def test_what_cannot_be_read_is_replaced_under_a_key_alone(
     assert store.read_bytes() == whole
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_pack_replaces_nothing_but_a_store(cohort: Folder, options: PackOptions, named: bool) -> None:
+    images, table = cohort
+    assert options.key is not None
+    for other in (table, options.key.path, images / "P0" / "0.png"):
+        before = other.read_bytes()
+        with pytest.raises(MsbatchError, match="is no store"):
+            pack(images, table, other, replace(options, key=None if named else options.key, overwrite=True))
+        assert other.read_bytes() == before
+
+
 def test_a_private_table_that_cannot_be_written_leaves_the_store_as_it_was(
     cohort: Folder, tmp_path: Path, options: PackOptions
 ) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(MsbatchError, match=r"c\.h5 cannot be written"):
+    with pytest.raises(MsbatchError, match=r"who\.csv cannot be written"):
         pack(*cohort, tmp_path / "c.h5", replace(options, lookup=tmp_path / "file" / "who.csv"))
     assert not list(tmp_path.glob("*c.h5*"))
 
@@ -235,14 +255,14 @@ def test_no_column_that_was_not_asked_for_stays_beside_a_pseudonym(
     report = pack(*cohort, tmp_path / "c.h5", options)
     with Store(tmp_path / "c.h5") as store:
         assert not any(store.attributes(patient) for patient in store.patients)
-    assert "Columns left out: sex, age; name those that may stay with --keep." in report.text()
+    assert "Columns left out, as --keep does not name them: sex, age." in report.text()
 
 
 def test_columns_that_were_asked_for_stay(cohort: Folder, tmp_path: Path, options: PackOptions) -> None:
     report = pack(*cohort, tmp_path / "c.h5", replace(options, keep=("sex",)))
     with Store(tmp_path / "c.h5") as store:
         assert {tuple(store.attributes(patient)) for patient in store.patients} == {("sex",)}
-    assert "Columns left out: age;" in report.text()
+    assert "Columns left out, as --keep does not name them: age." in report.text()
     with pytest.raises(MsbatchError, match="no further column 'sexx' to keep; it has: sex, age"):
         pack(*cohort, tmp_path / "d.h5", replace(options, keep=("sexx",)))
 

@@ -313,7 +313,7 @@ def test_a_fold_that_started_from_other_weights_than_most_is_missing(
     start_from(run, dict.fromkeys(range(6), "c" * 64), "swin")
     (gap,) = reduce(run).missing
     assert (gap.backbone, gap.fold, gap.patient) == ("resnet50", 1, "P1")
-    words = f"Fold 1 started from other pretrained weights ({told}) than most of resnet50 (SHA-256 aaaaaaaa...)."
+    words = f"Fold 1 started from other pretrained weights ({told}) than other folds of resnet50 (SHA-256 aaaaaaaa...)."
     assert gap.reason.startswith(words)
     remedy = "rm RUN/tasks/resnet50/fold-01/predictions.json && msbatch submit --run RUN --local"
     assert gap.reason.endswith(f"do it again with: {remedy}")
@@ -332,7 +332,7 @@ def test_further_seeds_must_start_from_the_weights_of_the_first_training(tmp_pat
         start_from(run, dict.fromkeys(range(6), "b" * 64), arm)
     gaps = reduce(run).missing
     assert [gap.backbone for gap in gaps] == ["resnet50.seed-1"] * 6 + ["resnet50.seed-2"] * 6
-    assert all("than most of resnet50 (SHA-256 aaaaaaaa...)" in gap.reason for gap in gaps)
+    assert all("than other folds of resnet50 (SHA-256 aaaaaaaa...)" in gap.reason for gap in gaps)
 
 
 def test_a_plan_that_cannot_be_read_leaves_old_tables_alone(tmp_path: Path) -> None:

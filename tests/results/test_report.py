@@ -113,7 +113,7 @@ def test_it_says_what_a_reviewer_asks_for(page: Reader) -> None:
 
 def test_it_says_which_pretrained_weights_it_rests_on(tmp_path: Path) -> None:
     run = draw_study(sizes=(6,) * 6).write(tmp_path)
-    assert re.search(r"pretrained weights SHA-256 ?none recorded", read(run).text)
+    assert re.search(r"pretrained weights SHA-256 ?not recorded", read(run).text)
     manifest = run.task("resnet50", 0).manifest
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "pretrained_sha256": "ab" * 32}))
     assert re.search(rf"pretrained weights SHA-256 ?resnet50 {'ab' * 32}", read(run).text)

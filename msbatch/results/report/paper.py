@@ -84,7 +84,7 @@ def provenance(run: RunDir, reduction: Reduction, made: Made) -> dict[str, str]:
         "store SHA-256": plan.store.sha256,
         "seed": f"{plan.seed}" + (f" and the {plan.seeds - 1} after it" if plan.seeds > 1 else ""),
         "backbones": ", ".join(plan.backbones),
-        "pretrained weights SHA-256": _weights(reduction) or "none recorded",
+        "pretrained weights SHA-256": _weights(reduction),
         "trainings under permuted labels": f"{len(plan.relabellings)}",
         "commit": made.commit,
         "code SHA-256": ", ".join(made.codes) or "not recorded: tasks ran on the machine where they were planned",
@@ -101,7 +101,7 @@ def claim(reduction: Reduction, made: Made) -> list[tuple[str, str, str]]:
     level = "patients" if plan.level == "patient" else "cells within patients"
     versions = ", ".join(f"{name} {version}" for name, version in made.versions.items())
     start = "Pretrained weights; the head anew." if plan.settings.get("pretrained") else "From scratch, at random."
-    weights = f" SHA-256: {own}." if (own := _weights(reduction)) else ""
+    weights = f" SHA-256: {_weights(reduction)}." if plan.settings.get("pretrained") else ""
     partition = (
         f"Every patient held out once; of the others {validation_words(plan)} validate and the rest train, "
         f"drawn once with seed {plan.seed}."
@@ -167,9 +167,12 @@ def _events(run: RunDir) -> Iterator[Mapping[str, Any]]:
 
 
 def _weights(reduction: Reduction) -> str:
-    """Give the SHA-256 of the weights that each backbone started from, as far as it started from any."""
-    tuned = {task.backbone: own.pretrained for task, own in reduction.predictions.items() if own.pretrained}
-    return ", ".join(f"{backbone} {digest}" for backbone, digest in tuned.items())
+    """Give the SHA-256 of the weights that each backbone started from, as far as it is on record."""
+    if reduction.plan.settings.get("pretrained") is False:
+        return "none: networks start from scratch"
+    found = {task.backbone: own.pretrained for task, own in reduction.predictions.items() if own.pretrained}
+    found |= {probe.backbone: probe.weights for probe in reduction.probes}
+    return ", ".join(f"{backbone} {digest}" for backbone, digest in found.items()) or "not recorded"
 
 
 def _size(reduction: Reduction) -> str:
