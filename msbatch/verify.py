@@ -125,7 +125,10 @@ def parts(run: RunDir, plan: Plan) -> list[Part]:
 
 
 def _pack_anew(path: Path) -> str:
-    return f"msbatch pack IMAGES --table TABLE -o {shlex.quote(str(path))} --overwrite"
+    overwrite = " --overwrite" if path.exists() else ""
+    return (
+        f"msbatch pack IMAGES --table TABLE -o {shlex.quote(str(path))}{overwrite}, with its key and options as before"
+    )
 
 
 def _judged(path: Path, read: Callable[[], Any], remedy: str) -> Finding:
@@ -178,6 +181,11 @@ def _check_records(run: RunDir) -> Iterator[Finding]:
     for path, read in ((run.settings, load_settings), (run.environment, read_json)):
         if path.is_file():
             yield _judged(path, partial(read, path), "")
+        else:
+            yield Finding(path, "note", f"{path} is not there; no table needs it.")
+    if run.on_cluster and not run.submissions.is_file():
+        problem = f"{run.submissions} is gone: nobody knows what Slurm was given."
+        yield Finding(run.submissions, "missing", problem, "bring it back from a backup")
 
 
 def _check_store_of(plan: Plan) -> Iterator[Finding]:

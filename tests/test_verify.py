@@ -214,6 +214,23 @@ def test_a_plan_that_was_edited_is_not_the_one_its_run_was_named_by(run: RunDir,
     assert bad(told(cli, named.root)[1])["plan.json"] == "damaged"
 
 
+def test_what_was_never_there_is_no_damage(cli: Run, tmp_path: Path) -> None:
+    code, _, error = cli("verify", str(tmp_path / "cohort.h5"))
+    assert (code, error.splitlines()[0]) == (1, f"Error: {tmp_path / 'cohort.h5'} does not exist.")
+
+
+def test_records_that_are_gone_are_told(run: RunDir, cli: Run) -> None:
+    embed_all(run)
+    (run.jobs / "one").mkdir(parents=True)
+    (run.jobs / "one" / "launch.conf").touch()
+    run.submissions.touch()
+    code, findings = told(cli, run.root)
+    assert (code, findings["settings.toml"]["state"]) == (0, "note")
+    run.submissions.unlink()
+    code, findings = told(cli, run.root)
+    assert (code, bad(findings)) == (1, {"submissions.jsonl": "missing"})
+
+
 def test_a_run_of_before_there_were_hashes_is_well(run: RunDir, cli: Run) -> None:
     embed_all(run)
     (run.results / "SHA256SUMS").unlink()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from msbatch.cli.options import PATH, as_json
+from msbatch.errors import DiskError, MsbatchError
 
 if TYPE_CHECKING:
     from msbatch.layout import RunDir
@@ -37,9 +38,12 @@ def verify(target: Path | None, as_json: bool) -> int:
       msbatch verify
       msbatch verify cohort.h5
     """
+    from msbatch.files import hash_beside
     from msbatch.layout import find_run
     from msbatch.terminal import progress
 
+    if target is not None and not target.exists() and not hash_beside(target).exists():
+        raise MsbatchError(f"{target} does not exist.", "Name a store, or a run: a folder under runs/.")
     if target is not None and not target.is_dir():
         checked, parts = target, _parts_of_store(target)
     else:
@@ -85,7 +89,6 @@ def _parts_of_run(run: RunDir) -> list[Part]:
 
 def _check_curves(run: RunDir, task: Task) -> Iterator[Finding]:
     """Read the event files of a finished task; they are appended to, so that they carry checksums but no hash."""
-    from msbatch.errors import DiskError, MsbatchError
     from msbatch.remedies import do_again
     from msbatch.results.curves import read_curves
     from msbatch.verify import Finding
