@@ -4,6 +4,7 @@ As root: make soak. After that time nothing is disturbed any more, and every stu
 """
 
 import argparse
+import re
 import shutil
 import signal
 import sys
@@ -25,6 +26,8 @@ from undisturbed import run_undisturbed
 from msbatch.layout import list_runs
 
 SAMPLE_EVERY_S = 3.0
+# Of a command itself: what it shows of a task may hold one of Python's, whose container went from under it.
+OWN_TRACEBACK = re.compile(r'^  File ".*/msbatch/cli/', re.MULTILINE)
 
 
 class Soak:
@@ -152,7 +155,7 @@ class Soak:
         for process in waiting:
             process.communicate(timeout=120)
         for said in ("watch.out", "logs.out"):
-            if "Traceback" in (study.folder / said).read_text():
+            if OWN_TRACEBACK.search((study.folder / said).read_text()):
                 study.violations.append(f"{said} holds a traceback")
 
     # --- what goes on beside them --------------------------------------------------------------------
