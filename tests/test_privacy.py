@@ -352,5 +352,17 @@ def listening(port: int) -> set[str]:
 
 
 @pytest.mark.usefixtures("here")
+def test_tensorboard_names_a_port_that_is_taken(cli: Run, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cli(*PACK)
+    monkeypatch.chdir(here / "study")
+    assert cli("plan")[0] == 0
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        code, _, error = cli("tensorboard", "--port", str(taken.getsockname()[1]))
+    assert (code, len(error.splitlines())) == (1, 2)
+    assert "--port" in error
+
+
 def test_tensorboard_takes_no_other_host(cli: Run) -> None:
     assert cli("tensorboard", "--host", "0.0.0.0")[0] == 2  # noqa: S104

@@ -247,6 +247,13 @@ def test_a_report_that_is_older_than_the_tables_is_a_note(run: RunDir, cli: Run)
     assert findings["report.html"]["remedy"] == f"msbatch report {run.root}"
 
 
+def test_a_command_that_serves_several_files_is_given_once(run: RunDir, cli: Run) -> None:
+    shutil.rmtree(run.tasks)
+    _, said, _ = cli("verify", str(run.root))
+    assert said.count("is not done yet") > 1
+    assert said.count("msbatch submit") == 1
+
+
 def test_a_task_that_is_not_done_is_no_damage(run: RunDir, cli: Run) -> None:
     shutil.rmtree(run.tasks)
     code, findings = told(cli, run.root)

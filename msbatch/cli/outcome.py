@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from msbatch.cli.options import as_json, open_run, run_argument
-from msbatch.errors import IncompleteError
+from msbatch.errors import IncompleteError, MsbatchError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -113,7 +113,7 @@ def report(run: Path | None, allow_partial: bool) -> None:
 
 @click.command()
 @run_argument
-@click.option("--port", type=int, default=6006, show_default=True, help="Port on this machine.")
+@click.option("--port", type=click.IntRange(1, 65535), default=6006, show_default=True, help="Port on this machine.")
 def tensorboard(run: Path | None, port: int) -> None:
     """Show training curves by backbone and fold, and their summaries once reduced, on this machine only.
 
@@ -125,6 +125,7 @@ def tensorboard(run: Path | None, port: int) -> None:
     from msbatch.results.logdir import link_runs
 
     found = open_run(run)
+    _check_free(port)
     folder = link_runs(found, load_plan(found.plan))
     tunnel = f"ssh -L {port}:127.0.0.1:{port} {getpass.getuser()}@{socket.gethostname()}"
     click.echo(f"http://127.0.0.1:{port}  (from elsewhere: {tunnel})")
@@ -147,6 +148,16 @@ def tensorboard(run: Path | None, port: int) -> None:
     ]
     sys.stdout.flush()
     os.execv(sys.executable, command)  # noqa: S606
+
+
+def _check_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as TensorBoard does
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise MsbatchError(f"Port {port} cannot be used: {reason}.", "Choose another one with --port.") from None
 
 
 def show_reduction(run: RunDir, as_json: bool = False) -> bool:

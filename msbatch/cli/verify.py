@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -124,10 +125,10 @@ def _show(checked: Path, found: list[Finding]) -> None:
     from msbatch.verify import BAD
 
     console = make_console()
-    for finding in found:
-        if finding.state != "ok":
-            console.print(f"{finding.state:<8} {finding.problem}")
-        if finding.remedy:
+    told = [finding for finding in found if finding.state != "ok"]
+    for finding, after in zip_longest(told, told[1:]):
+        console.print(f"{finding.state:<8} {finding.problem}")
+        if finding.remedy and (after is None or after.remedy != finding.remedy):  # once for all that call for it
             console.print(f"{'':<8} {finding.remedy}")
     counts = Counter(finding.state for finding in found)
     words = [f"{counts[state]} {state}" for state in BAD if counts[state]]
