@@ -82,8 +82,13 @@ def ranks_of(process: Process) -> list[int]:
 
 def children(parent: int, word: bytes) -> list[int]:
     """List the children of a process whose command line holds a word, the oldest first."""
-    found = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    return [int(child) for child in found if word in Path(f"/proc/{child}/cmdline").read_bytes()]
+    found = []
+    with suppress(OSError):  # it has ended
+        for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+            with suppress(OSError):
+                if word in Path(f"/proc/{child}/cmdline").read_bytes():
+                    found.append(int(child))
+    return found
 
 
 def scalars(run: RunDir) -> dict[str, list[tuple[int, float]]]:
