@@ -359,9 +359,9 @@ def test_tensorboard_names_a_port_that_is_taken(cli: Run, here: Path, monkeypatc
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        code, _, error = cli("tensorboard", "--port", str(taken.getsockname()[1]))
-    assert (code, len(error.splitlines())) == (1, 2)
-    assert "--port" in error
+        done = command(here / "study", 0o077, {}, "tensorboard", "--port", str(taken.getsockname()[1]))
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 2)
+    assert "--port" in done.stderr
 
 
 def test_tensorboard_takes_no_other_host(cli: Run) -> None:

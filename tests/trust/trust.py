@@ -5,6 +5,7 @@ Ends with a line per promise: how many tests passed, failed or were skipped. Som
 
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -236,7 +237,7 @@ PROMISES = (
 )
 
 
-@dataclass
+@dataclass(eq=False)
 class Outcomes:
     """What came of each test, as a plugin of pytest hears it."""
 
@@ -252,18 +253,20 @@ class Outcomes:
         return Counter(outcome for name, outcome in self.found.items() if name.startswith(starts))
 
 
-def main() -> int:
+def main(numbers: Sequence[int]) -> int:
+    """Test the promises of these numbers, or all, and print what came of each."""
+    chosen = {n: promise for n, promise in enumerate(PROMISES, 1) if not numbers or n in numbers}
     outcomes = Outcomes()
-    tests = dict.fromkeys(test for promise in PROMISES for test in promise.tests)
+    tests = dict.fromkeys(test for promise in chosen.values() for test in promise.tests)
     code = pytest.main(["-q", f"--rootdir={TESTS.parent}", *(str(TESTS / test) for test in tests)], [outcomes])
-    for number, promise in enumerate(PROMISES, 1):
+    for number, promise in chosen.items():
         counts = outcomes.of(promise)
         said = ", ".join(
             f"{counts[outcome]} {outcome}" for outcome in ("passed", "failed", "skipped") if counts[outcome]
         )
         print(f"{number:>2}  {said or 'NOT RUN':<22}  {promise.words}")
-    return int(code) or int(not all(map(outcomes.of, PROMISES)))
+    return int(code) or int(not all(map(outcomes.of, chosen.values())))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main([int(number) for number in sys.argv[1:]]))
